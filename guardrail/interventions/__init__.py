@@ -1,0 +1,1 @@
+"""The words of interventions: reviewed templates and the places where help is."""
