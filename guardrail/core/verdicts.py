@@ -111,9 +111,12 @@ class Verdict:
 
     level: Level = Level.CLEAR
     decision: Decision | None = None
-    """Set when ``level`` is ACT."""
+    """What should be done now; ``level`` is ACT when it is more than an annotation."""
     findings: Sequence[Finding] = field(default=())
     """New findings, for observers; reported once each."""
+    pending_at: int | None = None
+    """Where a risk begins that is over its threshold and not yet confirmed; text from there on stays
+    held, however much is held already."""
 
 
 CLEAR_VERDICT = Verdict()
@@ -124,6 +127,10 @@ class Judge(Protocol):
 
     def judge(self, token: TokenScore) -> Verdict:
         """The verdict on the next token of the lane; tokens come once each, in order."""
+        ...
+
+    def finish(self) -> Verdict:
+        """The verdict when no token will follow: a risk that was waiting to be confirmed stands."""
         ...
 
     def would_clear(self, tokens: Sequence[TokenScore]) -> bool:

@@ -28,6 +28,9 @@ class StreamOpening:
     tenant: str = ""
     mode: str = ""
     """"enforce" or "observe", or "" for the policy's; a request may only ask for the stricter one."""
+    lanes: int = 1
+    """How many lanes the answer will have (``n`` of a chat completion), so that the upstream is stopped
+    only when all of them were ended."""
     unscanned: Mapping[str, int] = field(default_factory=dict)
     """Request parts that cannot be scored (images, tool results): what to code points or parts."""
 
@@ -44,6 +47,8 @@ class Intervention:
     """Code points of the lane's upstream text released before it."""
     text: str
     """The exact inserted text, joining white space included; "" for annotate."""
+    wording: str
+    """Which template and variant, e.g. "en/redirect/self_harm/2"."""
     resources: Sequence[Resource]
     rationale: str
     enforced: bool

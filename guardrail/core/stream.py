@@ -1,0 +1,424 @@
+"""``GuardedStream``: the state machine of one lane.
+
+Theory of operation
+-------------------
+Text arrives, is cut into words, goes out to be scored, comes back as tokens, is judged word by word,
+and leaves. Four positions describe a lane at any time: released <= cleared <= arrived (invariant 1),
+and ``judged``, up to where the judge has seen tokens. All of them are code points of upstream text.
+
+Rule 1: every decision about what reaches the client is made here.
+Rule 2: this file knows neither transport, clock, model nor thread; events in, commands out.
+Rule 3: what is released, withheld and inserted is a function of the text and its scores, word by word,
+    never of chunk borders or of when scores came (invariant 3). Hence every position is computed from
+    the word at hand; only *how many* words a command carries depends on timing. The one exception is
+    the timer of the open word, which exists to not keep a reader waiting, and only releases.
+Rule 4: one ``ScoreText`` and one ``ComposeInsert`` are out at a time. What gathers meanwhile goes out
+    together, so a step widens by itself under load.
+
+Release
+-------
+At CLEAR a word leaves as soon as it was judged. The first word at WATCH pins the *hold point* in front
+of it; nothing passes that point until the judge is CLEAR again (its hysteresis) or an intervention takes
+the place of what is held. A pin that would hold more than ``max_held_chars`` moves up to the last sentence
+end behind it: everything there was judged and no finding came of it.
+
+Interventions wait in line as ``_Insert``: the release stops at the first one's position until its words
+are there. A *terminal* one ends the lane.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from guardrail.core.commands import (
+    Command,
+    ComposeInsert,
+    EndLane,
+    InsertText,
+    NoteDecision,
+    NoteFailure,
+    NoteFindings,
+    NoteUnscanned,
+    ReleaseText,
+    ScoreText,
+    WakeAfter,
+)
+from guardrail.core.composition import Composition
+from guardrail.core.events import (
+    ChunkReceived,
+    Event,
+    InsertComposed,
+    LaneFinished,
+    PromptJudged,
+    ScoresReceived,
+    ScoringDelayed,
+    ScoringFailed,
+    Woken,
+)
+from guardrail.core.holdback import HoldBack
+from guardrail.core.segments import ends_sentence, scorable, word_ends
+from guardrail.core.spans import Span
+from guardrail.core.splice import ClientView, after_insert
+from guardrail.core.verdicts import Decision, FailureStance, Judge, Kind, Level, TokenScore, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRules:
+    """What a policy says about holding and releasing, whatever the category."""
+
+    enforce: bool = True
+    """False (observe): text leaves as it arrives, decisions are only noted."""
+    open_word_deadline_s: float = 0.25
+    """How long a word may stay open before it is scored as it stands; 0 switches the timer off."""
+    max_held_chars: int = 800
+    """How much the watch state may hold before it releases whole sentences."""
+
+
+@dataclass(slots=True)
+class _Insert:
+    """An intervention with its place in the text, waiting for its words."""
+
+    decision: Decision
+    at: int
+    terminal: bool
+    following: str = ""
+    """How the upstream goes on behind it."""
+    asked: bool = False
+
+
+@dataclass(slots=True)
+class _Out:
+    """The ``ScoreText`` that is out."""
+
+    span: Span
+    tentative: bool
+    passed: bool = False
+    """It was late and the policy said pass: its text has already left."""
+
+
+class GuardedStream:
+    """One lane of a guarded stream: a choice's text, from its first chunk to its end."""
+
+    def __init__(self, judge: Judge, rules: LaneRules) -> None:
+        self._judge = judge
+        self._rules = rules
+        self._text = HoldBack()
+        self._view = ClientView()  # what the client reads, inserts included
+        self._outline = ClientView()  # the upstream's own text, up to ``_judged``
+        self._commands: list[Command] = []
+        self._prompt_judged = False
+        self._finished = False  # the upstream said so
+        self._closed = False  # we said so
+        self._judged = 0
+        self._tried = 0  # up to where the open word was scored tentatively
+        self._out: _Out | None = None
+        self._hold_at: int | None = None
+        self._inserts: deque[_Insert] = deque()
+        self._redirect: Decision | None = None  # waits for a natural boundary
+        self._redirected: set[str] = set()
+        self._terminal = False  # an insert in line will end the lane
+        self._withholding = False  # text that failed to be scored is held to the end (stance hold)
+        self._settled = False  # the judge has said its last word
+        self._dropped = 0  # arrived after the lane was closed
+
+    # -- what others may see -------------------------------------------------------------------
+
+    @property
+    def arrived(self) -> int:
+        """Code points that have come, dropped ones included."""
+        return self._text.arrived + self._dropped
+
+    @property
+    def cleared(self) -> int:
+        """Code points judged fit to leave."""
+        return self._text.cleared
+
+    @property
+    def released(self) -> int:
+        """Code points that have left."""
+        return self._text.released
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``EndLane`` was said."""
+        return self._closed
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> list[Command]:
+        """Take one event; the commands it leads to, in the order in which to carry them out."""
+        match event:
+            case ChunkReceived(text=text):
+                self._receive(text)
+            case ScoresReceived(tokens=tokens):
+                self._take_scores(tokens)
+            case PromptJudged(decisions=decisions):
+                self._take_prompt(decisions)
+            case LaneFinished():
+                self._finished = True
+            case ScoringDelayed(reason=reason):
+                self._delay(reason)
+            case ScoringFailed(reason=reason):
+                self._fail(reason)
+            case InsertComposed(composition=composition):
+                self._insert(composition)
+            case Woken():
+                self._score_open_word()
+            case _:
+                assert_never(event)
+        if not self._closed:
+            self._advance()
+        commands, self._commands = self._commands, []
+        return commands
+
+    def _receive(self, text: str) -> None:
+        if self._closed or self._terminal:
+            self._dropped += len(text)
+            return
+        self._text.append(text)
+
+    def _take_prompt(self, decisions: Sequence[Decision]) -> None:
+        if self._prompt_judged:
+            return
+        self._prompt_judged = True
+        for decision in decisions:
+            self._decide(decision, self._text.released)
+
+    def _take_scores(self, tokens: Sequence[TokenScore]) -> None:
+        out, self._out = self._out, None
+        if out is None or self._closed or self._terminal:
+            return
+        if out.tentative:
+            calm = self._hold_at is None and self._redirect is None and not self._inserts
+            if calm and self._judge.would_clear(tokens):
+                self._text.clear(out.span.end)
+            return
+        self._judge_words(out.span, tokens)
+
+    # -- judging -----------------------------------------------------------------------------------
+
+    def _judge_words(self, span: Span, tokens: Sequence[TokenScore]) -> None:
+        text = self._text.text(span.start, span.end)
+        queue = deque(tokens)
+        start = span.start
+        for end in (span.start + end for end in word_ends(text, final=True)):
+            word = text[start - span.start : end - span.start]
+            self._place_redirect(start, word)
+            # A word without a token (white space, marks the classifier drops) changes nothing.
+            level = Level.CLEAR if self._hold_at is None else Level.WATCH
+            free_to = start  # how far the hold point may move up
+            if queue and queue[0].span.start < end:
+                level = Level.CLEAR
+            while queue and queue[0].span.start < end:
+                verdict = self._judge.judge(queue.popleft())
+                level = max(level, verdict.level)
+                free_to = start if verdict.pending_at is None else min(start, verdict.pending_at)
+                self._take_verdict(verdict, start)
+                if self._terminal:
+                    return
+            self._judged = end
+            self._outline.read(word)
+            self._mark_word(Span(start, end), level, free_to)
+            start = end
+
+    def _mark_word(self, word: Span, level: Level, free_to: int) -> None:
+        """Clear the word, pin or lift the hold point; it never moves up past ``free_to``."""
+        if self._rules.enforce:
+            if level is Level.CLEAR:
+                self._hold_at = None
+            elif self._hold_at is None:
+                self._hold_at = max(word.start, self._text.released)
+            elif word.end - self._hold_at > self._rules.max_held_chars:
+                self._hold_at = self._last_sentence_end(self._hold_at, max(self._hold_at, free_to))
+        self._text.clear(word.end)
+
+    def _last_sentence_end(self, start: int, end: int) -> int:
+        """The last sentence end in ``(start, end)`` that shows by what follows it, else ``end``."""
+        text = self._text.text(start, end)
+        for at in range(len(text) - 1, 0, -1):
+            if ends_sentence(text[:at], text[at : at + 2]):
+                return start + at
+        return end
+
+    def _take_verdict(self, verdict: Verdict, at: int) -> None:
+        if verdict.findings:
+            self._commands.append(NoteFindings(tuple(verdict.findings)))
+        if verdict.decision is not None:
+            self._decide(verdict.decision, at)
+
+    def _decide(self, decision: Decision, at: int) -> None:
+        """Put a decision into effect for text from position ``at`` on."""
+        kind = decision.kind
+        if kind is Kind.ALLOW:
+            return
+        if not self._rules.enforce or kind is Kind.ANNOTATE:
+            self._commands.append(NoteDecision(decision, at, enforced=self._rules.enforce))
+            return
+        if kind is Kind.REDIRECT:
+            if decision.finding.category not in self._redirected and self._redirect is None:
+                self._redirected.add(decision.finding.category)
+                self._redirect = decision
+            return
+        self._end_with(decision, at)
+
+    def _end_with(self, decision: Decision, at: int) -> None:
+        """A terminal insert, where the hold point or what has already left says."""
+        self._terminal = True
+        self._redirect = None
+        place = max(self._text.released, at if self._hold_at is None else self._hold_at)
+        if self._inserts:
+            place = max(place, self._inserts[-1].at)
+        self._inserts.append(_Insert(decision, place, terminal=True))
+
+    def _place_redirect(self, at: int, word: str) -> None:
+        """Put a waiting redirect in line if ``word``, at position ``at``, begins behind a boundary."""
+        if self._redirect is None or self._hold_at is not None or at < self._text.released:
+            return
+        before = self._text.text(max(0, at - 64), at)
+        if self._outline.in_block or not ends_sentence(before, word):
+            return
+        self._inserts.append(_Insert(self._redirect, at, terminal=False, following=word))
+        self._redirect = None
+
+    # -- failure -----------------------------------------------------------------------------------
+
+    def _delay(self, reason: str) -> None:
+        out = self._out
+        if out is None or self._closed or self._terminal or out.tentative or out.passed:
+            return
+        stance, decision = self._judge.failure(reason)
+        self._commands.append(NoteFailure(reason, stance, out.span))
+        if not self._rules.enforce:
+            return
+        if stance is FailureStance.PASS:
+            out.passed = True
+        elif stance is FailureStance.REDIRECT:
+            self._out = None
+            self._decide(decision, out.span.start)
+
+    def _fail(self, reason: str) -> None:
+        out, self._out = self._out, None
+        if out is None or self._closed or self._terminal or out.tentative:
+            return
+        stance, decision = self._judge.failure(reason)
+        if not out.passed:
+            self._commands.append(NoteFailure(reason, stance, out.span))
+        if out.passed or stance is FailureStance.PASS or not self._rules.enforce:
+            self._skip(out)
+        elif stance is FailureStance.HOLD:
+            self._withholding = True
+        else:
+            self._decide(decision, out.span.start)
+
+    def _skip(self, out: _Out) -> None:
+        """Let text leave that will never have a score, and say so (invariant 7)."""
+        self._commands.append(NoteUnscanned(len(out.span)))
+        self._outline.read(self._text.text(self._judged, out.span.end))
+        self._judged = out.span.end
+        self._text.clear(out.span.end)
+
+    # -- moving on -----------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        late = self._out is not None and self._out.passed
+        if self._prompt_judged and not self._terminal and (late or not self._rules.enforce):
+            self._text.clear(self._text.arrived)
+        self._score_words()
+        self._wrap_up()
+        self._flush()
+        self._text.forget(self._judged)
+
+    def _score_words(self) -> None:
+        if self._out is not None or not self._prompt_judged or self._terminal or self._withholding:
+            return
+        start = self._judged
+        text = self._text.text(start)
+        size = scorable(text, final=self._finished)
+        if size:
+            self._send(Span(start, start + size), tentative=False)
+        elif self._open_word_waits() and self._rules.open_word_deadline_s > 0:
+            self._commands.append(WakeAfter(self._rules.open_word_deadline_s))
+
+    def _open_word_waits(self) -> bool:
+        """Whether there is an open word that a reader waits for and that was not yet tried as it stands."""
+        new = self._text.arrived > max(self._text.cleared, self._tried)
+        return new and not self._finished and bool(self._text.text(self._judged).strip())
+
+    def _score_open_word(self) -> None:
+        busy = self._out is not None or not self._prompt_judged
+        if busy or self._closed or self._terminal or self._withholding or not self._open_word_waits():
+            return
+        self._tried = self._text.arrived
+        self._send(Span(self._judged, self._text.arrived), tentative=True)
+
+    def _send(self, span: Span, *, tentative: bool) -> None:
+        text = self._text.text(span.start, span.end)
+        if not text.strip():  # white space carries no token
+            self._judge_words(span, ())
+            self._score_words()
+            return
+        self._out = _Out(span, tentative)
+        self._commands.append(ScoreText(span, text, tentative))
+
+    def _wrap_up(self) -> None:
+        """All text has come: once all of it is judged, settle what was waiting."""
+        if not self._finished or not self._prompt_judged or self._terminal or self._out is not None:
+            return
+        if self._withholding:
+            _, decision = self._judge.failure("error")
+            self._decide(decision, self._judged)
+            return
+        if self._settled or self._judged < self._text.arrived:
+            return
+        self._settled = True
+        self._take_verdict(self._judge.finish(), self._judged)
+        if self._terminal:
+            return
+        self._hold_at = None
+        if self._redirect is not None:
+            self._inserts.append(
+                _Insert(self._redirect, self._text.arrived, terminal=False, following="\n\n")
+            )
+            self._redirect = None
+
+    def _flush(self) -> None:
+        """Release what may leave, up to the first insert that still wants its words."""
+        if not self._prompt_judged:
+            return
+        limit = self._text.cleared if self._hold_at is None else min(self._hold_at, self._text.cleared)
+        first = self._inserts[0] if self._inserts else None
+        if first is not None:
+            limit = min(limit, first.at)
+        if limit > self._text.released:
+            span, text = self._text.release(limit)
+            self._view.read(text)
+            self._commands.append(ReleaseText(span, text))
+        if first is not None:
+            if not first.asked:
+                first.asked = True
+                self._commands.append(ComposeInsert(first.decision, first.at, at_start=self._view.empty))
+        elif self._settled and self._text.released == self._text.arrived:
+            self._close(intervened=False)
+
+    def _insert(self, composition: Composition) -> None:
+        if self._closed or not self._inserts or not self._inserts[0].asked:
+            return
+        insert = self._inserts.popleft()
+        parts = [self._view.before_insert(), composition.text]
+        if not insert.terminal:
+            parts.append(after_insert(insert.following))
+        text = "".join(parts)
+        self._view.read(text)
+        self._commands.append(
+            InsertText(insert.decision, insert.at, text, composition.wording, composition.resources),
+        )
+        if insert.terminal:
+            self._close(intervened=True)
+
+    def _close(self, *, intervened: bool) -> None:
+        self._closed = True
+        self._out = None
+        self._commands.append(EndLane(intervened))

@@ -1,0 +1,190 @@
+"""The shape of a policy: what a policy file can say, as frozen dataclasses, and what must hold between keys.
+
+Whoever reads files validates against these types; nothing here opens one. Every field's string below
+it is the reference documentation of the policy file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from guardrail.core.verdicts import FailureStance, Kind, Role
+from guardrail.policy.taxonomy import CATEGORIES
+
+Mode = Literal["enforce", "observe"]
+Severity = Literal[1, 2, 3]
+KindName = Literal["allow", "annotate", "redirect", "replace"]
+StanceName = Literal["pass", "hold", "redirect"]
+FinishReason = Literal["stop", "content_filter"]
+
+_STRICT = {"extra": "forbid", "strict": False}
+
+
+def kind(name: KindName) -> Kind:
+    """The ladder's step of that name."""
+    return Kind[name.upper()]
+
+
+def _probability(value: float, what: str) -> None:
+    if not 0.0 < value <= 1.0:
+        msg = f"{what} must be over 0 and at most 1, got {value}"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleRules:
+    """What is done about one category in one role's text."""
+
+    thresholds: Mapping[Severity, float]
+    """Severity to the risk score from which on a text has it; must not fall with severity."""
+    interventions: Mapping[Severity, KindName]
+    """Severity to what is done about it. A severity with a threshold needs an intervention and vice versa."""
+    watch: float | None = None
+    """Score from which on text is held back; unset: 0.8 times the lowest threshold that intervenes.
+    Categories that only annotate never hold text."""
+    debounce_tokens: int | None = None
+    """Consecutive tokens over a threshold that make a finding; unset: the policy's."""
+
+    def __post_init__(self) -> None:
+        if not self.thresholds:
+            raise ValueError("thresholds is empty: leave the role out to switch the category off for it")
+        if set(self.thresholds) != set(self.interventions):
+            msg = (
+                f"thresholds name severities {sorted(self.thresholds)}, "
+                f"interventions name {sorted(self.interventions)}: they must be the same"
+            )
+            raise ValueError(msg)
+        ordered = [self.thresholds[severity] for severity in sorted(self.thresholds)]
+        for value in ordered:
+            _probability(value, "a threshold")
+        if ordered != sorted(ordered):
+            msg = f"thresholds must not fall as severity rises, got {dict(self.thresholds)}"
+            raise ValueError(msg)
+        if self.watch is not None:
+            _probability(self.watch, "watch")
+        if self.debounce_tokens is not None and self.debounce_tokens < 1:
+            raise ValueError("debounce_tokens must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryRules:
+    """What is done about one category."""
+
+    user: RoleRules | None = None
+    """Rules for the user's turns; what they decide is done in the answer. Unset: not judged."""
+    assistant: RoleRules | None = None
+    """Rules for the model's text. Unset: not judged."""
+    on_failure: StanceName | None = None
+    """What happens to text that could not be scored; unset: the policy's. The strictest category of a
+    role wins: redirect over hold over pass."""
+    floor: Mapping[Severity, KindName] = field(default_factory=dict)
+    """Hard limit: never less than this, whatever the rules choose."""
+    ceiling: Mapping[Severity, KindName] = field(default_factory=dict)
+    """Hard limit: never more than this; wins over nothing but must not lie below the floor."""
+
+    def __post_init__(self) -> None:
+        for severity, name in self.floor.items():
+            top = self.ceiling.get(severity)
+            if top is not None and kind(top) < kind(name):
+                msg = f"severity {severity}: ceiling {top} lies below floor {name}"
+                raise ValueError(msg)
+
+    def role(self, role: Role) -> RoleRules | None:
+        """The rules for a role's text."""
+        return {Role.USER: self.user, Role.ASSISTANT: self.assistant}.get(role)
+
+    def clamp(self, chosen: Kind, severity: int) -> Kind:
+        """``chosen`` inside the hard limits of ``severity``."""
+        low, high = self.floor.get(severity), self.ceiling.get(severity)  # type: ignore[call-overload]
+        if low is not None:
+            chosen = max(chosen, kind(low))
+        if high is not None:
+            chosen = min(chosen, kind(high))
+        return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Deadlines; every wait has one (invariant 10)."""
+
+    open_word_deadline_ms: float = 250.0
+    """How long a word may stay open before it is scored as it stands; 0 waits for the word's end."""
+    scoring_deadline_ms: float = 1000.0
+    """How long scores may take before ``on_failure`` is asked with reason "late"."""
+    abandon_ms: float = 15000.0
+    """How long late scores are waited for before the text counts as failed."""
+
+    def __post_init__(self) -> None:
+        if self.open_word_deadline_ms < 0:
+            raise ValueError("open_word_deadline_ms must not be negative")
+        if not 0 < self.scoring_deadline_ms <= self.abandon_ms:
+            raise ValueError("needs 0 < scoring_deadline_ms <= abandon_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldBackRules:
+    """How far text may be held while risk is watched."""
+
+    max_held_chars: int = 800
+    """At most this many characters are held by the watch state before whole sentences leave."""
+    settle_tokens: int = 6
+    """Tokens below the watch threshold (less ``margin``) until a watched lane counts as settled."""
+    margin: float = 0.05
+    """How far below the watch threshold a score must fall to count towards settling."""
+
+    def __post_init__(self) -> None:
+        if self.max_held_chars < 80 or self.settle_tokens < 1 or not 0 <= self.margin < 1:
+            raise ValueError("needs max_held_chars >= 80, settle_tokens >= 1 and 0 <= margin < 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One policy: everything an operator decides."""
+
+    version: Literal[1]
+    """Version of this file format."""
+    name: str
+    """Shown in records, metrics and response metadata."""
+    mode: Mode = "enforce"
+    """enforce acts; observe only reports. A request may ask for the stricter one, never the laxer."""
+    pack: str = "default"
+    """Classifier pack: a shipped name or a directory."""
+    default_locale: str = ""
+    """BCP 47 tag assumed for requests that state none; decides which country's resources are offered."""
+    finish_reason: FinishReason = "stop"
+    """Finish reason of an answer that an intervention ended. Several clients raise on content_filter."""
+    on_failure: StanceName = "redirect"
+    """What happens to text that could not be scored, for categories that do not say."""
+    debounce_tokens: int = 2
+    """Consecutive tokens over a threshold that make a finding, for roles that do not say."""
+    timing: Timing = field(default_factory=Timing)
+    hold_back: HoldBackRules = field(default_factory=HoldBackRules)
+    categories: Mapping[str, CategoryRules]
+    """Category name to its rules; categories left out are not judged."""
+
+    def __post_init__(self) -> None:
+        if not self.categories:
+            raise ValueError("categories is empty: this policy would guard nothing")
+        for name in self.categories:
+            if name not in CATEGORIES:
+                msg = f"unknown category {name!r}; known: {', '.join(CATEGORIES)}"
+                raise ValueError(msg)
+        if self.debounce_tokens < 1:
+            raise ValueError("debounce_tokens must be at least 1")
+
+    def stance(self, role: Role) -> FailureStance:
+        """The strictest failure stance among the categories judged for ``role``."""
+        order = (FailureStance.PASS, FailureStance.HOLD, FailureStance.REDIRECT)
+        stances = [
+            FailureStance(rules.on_failure or self.on_failure)
+            for rules in self.categories.values()
+            if rules.role(role) is not None
+        ]
+        return max(stances, key=order.index, default=FailureStance(self.on_failure))
+
+
+# Read by pydantic where files are validated: an unknown key is an error, not a comment.
+for _shape in (RoleRules, CategoryRules, Timing, HoldBackRules, Policy):
+    setattr(_shape, "__pydantic_config__", _STRICT)  # noqa: B010 - pydantic's name, not ours to declare

@@ -1,0 +1,101 @@
+"""``KeywordScorer``: a scorer without a model, for tests and for trying out policies.
+
+Words given with scores get them, every other word scores 0. It obeys the ``Scorer`` protocol to the
+letter: one token a word, spans in code points of the turn, tentative calls leave no trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from guardrail.core.spans import Span
+from guardrail.core.verdicts import Role, TokenScore
+from guardrail.engine.scorer import LaneScorer
+from guardrail.errors import ScoringError
+
+Scores = Mapping[str, float]
+_WORD = re.compile(r"[\u3000-\u9fff]|(?:(?![\u3000-\u9fff])[^\W_])+|[^\w\s]|_")
+
+
+def score_words(text: str, offset: int, words: Mapping[str, Scores]) -> list[TokenScore]:
+    """One token a word or punctuation mark of ``text``, which begins at code point ``offset``."""
+    nothing: Scores = {}
+    return [
+        TokenScore(Span(*match.span()).shift(offset), dict(words.get(match[0].lower(), nothing)))
+        for match in _WORD.finditer(text)
+    ]
+
+
+class KeywordScorer:
+    """A scorer that knows some words.
+
+    Args:
+        words: lower-case word to its scores.
+        delay_s: called before each answer; how long to take. None answers at once.
+        fail: called with the text; true makes the call fail.
+    """
+
+    def __init__(
+        self,
+        words: Mapping[str, Scores],
+        *,
+        delay_s: Callable[[], float] | None = None,
+        fail: Callable[[str], bool] | None = None,
+    ) -> None:
+        self._words = words
+        self.delay_s = delay_s
+        self.fail = fail
+        self.open_lanes = 0
+        """Conversations opened or forked and not yet closed."""
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        return "keyword/1"
+
+    @property
+    def categories(self) -> Sequence[str]:
+        """All categories any word scores in."""
+        return sorted({category for scores in self._words.values() for category in scores})
+
+    def open(self) -> LaneScorer:
+        """A new, empty conversation."""
+        return _KeywordLane(self)
+
+    async def score(self, text: str, offset: int) -> list[TokenScore]:
+        """Score one piece, slowly or not at all if so told."""
+        if self.delay_s is not None:
+            await asyncio.sleep(self.delay_s())
+        if self.fail is not None and self.fail(text):
+            raise ScoringError("told to fail")
+        return score_words(text, offset, self._words)
+
+
+class _KeywordLane:
+    def __init__(self, scorer: KeywordScorer) -> None:
+        self._scorer = scorer
+        self._position = 0
+        self._closed = False
+        scorer.open_lanes += 1
+
+    def begin_turn(self, role: Role) -> None:
+        self._position = 0
+        del role
+
+    async def extend(self, text: str, *, tentative: bool = False) -> Sequence[TokenScore]:
+        if self._closed:
+            raise ScoringError("the lane is closed")
+        tokens = await self._scorer.score(text, self._position)
+        if not tentative:
+            self._position += len(text)
+        return tokens
+
+    def fork(self) -> LaneScorer:
+        return _KeywordLane(self._scorer)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._scorer.open_lanes -= 1

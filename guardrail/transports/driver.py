@@ -1,0 +1,526 @@
+"""``StreamDriver``: carries out what the core commands for one guarded stream.
+
+Theory of operation. All state lives on one event loop; ``_tell`` hands one event to one lane's
+``GuardedStream`` and carries its commands out on the spot, so the core never sees two things at once.
+A lane has one task that scores, because the core has one ``ScoreText`` out at a time. The user's turns
+are scored first, on the conversation that every lane then forks.
+
+Bounds (invariant 10): outputs that nobody collects stop ``chunk`` from returning; scores have a deadline
+and are given up on; ``cancel`` frees tasks, timers and scoring work, whatever state they are in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from guardrail import observer as records
+from guardrail.core import commands as do
+from guardrail.core import events as on
+from guardrail.core.composition import Composition, CompositionRequest
+from guardrail.core.conversation import Turn
+from guardrail.core.stream import GuardedStream, LaneRules
+from guardrail.core.verdicts import Decision, FailureStance, Finding, Role, TokenScore
+from guardrail.engine.scorer import LaneScorer, Scorer
+from guardrail.errors import GuardrailError, InputError, OverloadedError, ScoringError
+from guardrail.policy.judge import LaneJudge
+from guardrail.policy.rules import Policy
+from guardrail.transports.outputs import (
+    FindingNoted,
+    Inserted,
+    Intervention,
+    LaneClosed,
+    Output,
+    Released,
+    StreamClosed,
+    StreamOpening,
+    UpstreamStopped,
+)
+from guardrail.transports.tasks import spawn
+
+MAX_WAITING_OUTPUTS = 4096
+"""Outputs that may wait for the transport before ``chunk`` stops taking text."""
+MAX_CONTEXT_CHARS = 6000
+"""Earlier turns shown to the scorer; a default pack sees 512 tokens, so more would be thrown away there."""
+_RETRY_S = 0.05  # pause before knocking again at a scorer that said it is full
+USER_LANE = "user"
+
+
+class Composer(Protocol):
+    """Finds the words of an intervention; at once, from what it has loaded."""
+
+    def compose(self, request: CompositionRequest) -> Composition:
+        """The words for one decision."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every stream of a process shares."""
+
+    scorer: Scorer
+    policy: Policy
+    composer: Composer
+    observer: records.Observer
+    clock: Callable[[], float]
+    """Seconds, monotonic."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One lane: its state machine and what is in flight for it."""
+
+    name: str
+    guard: GuardedStream
+    wanted: asyncio.Queue[do.ScoreText]
+    worker: asyncio.Task[None] | None = None
+    scorer: LaneScorer | None = None
+    timer: asyncio.TimerHandle | None = None
+    inserted: int = 0
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts of one stream for its last record."""
+
+    interventions: int = 0
+    exposure: int = 0
+    unscanned: Counter[str] = field(default_factory=Counter)
+
+
+def mode_in_force(policy_mode: str, asked: str) -> str:
+    """The stricter of the policy's mode and the one a request asks for.
+
+    Raises:
+        InputError: the request names no mode we know.
+    """
+    if asked not in {"", "enforce", "observe"}:
+        raise InputError("mode", f"must be enforce or observe, got {asked!r}")
+    return "enforce" if "enforce" in {policy_mode, asked} else policy_mode
+
+
+class StreamDriver:
+    """One guarded stream, from its opening to ``StreamClosed``."""
+
+    def __init__(self, opening: StreamOpening, services: Services) -> None:
+        self._opening = opening
+        self._services = services
+        self._policy = services.policy
+        self.policy_name = services.policy.name
+        self.mode = mode_in_force(services.policy.mode, opening.mode)
+        timing, hold = self._policy.timing, self._policy.hold_back
+        self._rules = LaneRules(
+            enforce=self.mode == "enforce",
+            open_word_deadline_s=timing.open_word_deadline_ms / 1000,
+            max_held_chars=hold.max_held_chars,
+        )
+        self._locale = opening.locale or self._policy.default_locale
+        self._lanes: dict[str, _Lane] = {}
+        self._tally = _Tally()
+        self._outputs: asyncio.Queue[Output] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._conversation: LaneScorer | None = None
+        self._prompt: Sequence[Decision] | None = None  # None: not judged yet
+        self._prompt_task: asyncio.Task[None] | None = None
+        self._ended = False
+        self._stopped = False
+        self._closed = False
+        self._began = services.clock()
+
+    # -- what a transport calls ------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin: the prompt goes to the scorer while the upstream is still working on it."""
+        opening = self._opening
+        self._record(
+            records.StreamOpened(
+                opening.stream_id,
+                opening.transport,
+                opening.dialect,
+                opening.tenant,
+                self.policy_name,
+                self.mode,
+                self._locale,
+            ),
+        )
+        for what, chars in opening.unscanned.items():
+            self.note_unscanned(what, chars)
+        self._prompt_task = spawn(self._judge_prompt(), name=f"prompt {opening.stream_id}")
+
+    async def chunk(self, lane: str, text: str) -> None:
+        """Text arrived on a lane; waits while the transport is behind with its outputs."""
+        await self._room.wait()
+        if not self._closed:
+            self._tell(self._lane(lane), on.ChunkReceived(text))
+
+    async def end_lane(self, lane: str) -> None:
+        """The upstream finished a lane."""
+        if not self._closed:
+            self._tell(self._lane(lane), on.LaneFinished())
+
+    async def end(self) -> None:
+        """The upstream ended: lanes still open get no more text."""
+        self._ended = True
+        for lane in list(self._lanes.values()):
+            if not self._closed:
+                self._tell(lane, on.LaneFinished())
+        self._maybe_close()
+
+    async def outputs(self) -> AsyncIterator[Output]:
+        """Everything that must reach the client, in order, up to and including ``StreamClosed``."""
+        while True:
+            output = await self._outputs.get()
+            if self._outputs.qsize() < MAX_WAITING_OUTPUTS:
+                self._room.set()
+            yield output
+            if isinstance(output, StreamClosed):
+                return
+
+    def waiting_outputs(self) -> list[Output]:
+        """What can be had without waiting: lets a transport put many outputs into one message."""
+        taken: list[Output] = []
+        while not self._outputs.empty():
+            taken.append(self._outputs.get_nowait())
+        self._room.set()
+        return taken
+
+    async def cancel(self, outcome: str) -> None:
+        """Give up: the client left, the upstream broke or we did. Frees everything; idempotent."""
+        self._close(outcome)
+
+    def note_unscanned(self, what: str, chars: int) -> None:
+        """Text went by that nobody scored."""
+        if chars > 0 and not self._closed:
+            self._tally.unscanned[what] += chars
+            self._record(records.TextUnscanned(self._opening.stream_id, what, chars))
+
+    # -- the prompt ----------------------------------------------------------------------------------
+
+    async def _judge_prompt(self) -> None:
+        """Score the conversation and tell every lane what it means for the answer."""
+        judge = LaneJudge(self._policy, Role.USER)
+        timing = self._policy.timing
+        reason = "error"
+        stance, failure = judge.failure(reason)
+        limit_ms = timing.abandon_ms if stance is FailureStance.HOLD else timing.scoring_deadline_ms
+        try:
+            async with asyncio.timeout(limit_ms / 1000):
+                decisions = await self._score_prompt(judge)
+        except TimeoutError:
+            reason = "late"
+        except OverloadedError:
+            reason = "overload"
+        except GuardrailError:
+            reason = "error"
+        else:
+            self._set_prompt(decisions)
+            return
+        self._drop_conversation()
+        stance, failure = judge.failure(reason)
+        chars = sum(len(turn.text) for turn in self._opening.conversation)
+        self._record(records.ScoringFailed(self._opening.stream_id, USER_LANE, reason, stance.value, chars))
+        self.note_unscanned("prompt", chars)
+        self._set_prompt(() if stance is FailureStance.PASS else (failure,))
+
+    async def _score_prompt(self, judge: LaneJudge) -> list[Decision]:
+        conversation = self._conversation = self._services.scorer.open()
+        decisions: list[Decision] = []
+        findings: list[Finding] = []
+        turns, judged_from = self._context()
+        for number, turn in enumerate(turns):
+            conversation.begin_turn(turn.role)
+            began = self._services.clock()
+            tokens = await self._extend(conversation, turn.text, tentative=False)
+            self._scored(USER_LANE, len(tokens), len(turn.text), began)
+            if number >= judged_from and turn.role is Role.USER:
+                verdicts = [judge.judge(token) for token in tokens] + [judge.finish()]
+                for verdict in verdicts:
+                    findings += verdict.findings
+                    decisions += [verdict.decision] if verdict.decision else []
+        self._note_findings(USER_LANE, findings)
+        # The most intrusive first: a lane takes one redirect per category and ends at the first replacement.
+        return sorted(decisions, key=lambda d: (d.kind, d.finding.severity, d.finding.score), reverse=True)
+
+    def _context(self) -> tuple[list[Turn], int]:
+        """The turns to show the scorer, and from which of them on user turns are judged.
+
+        The turns since the last answer are what the stream to come answers: they are kept whole. Of
+        what was said before, as much as fits is shown as context.
+        """
+        turns = list(self._opening.conversation)
+        answers = [i for i, turn in enumerate(turns[:-1]) if turn.role is Role.ASSISTANT]
+        fresh = answers[-1] + 1 if answers else 0
+        budget, first = MAX_CONTEXT_CHARS, fresh
+        while first > 0 and len(turns[first - 1].text) <= budget:
+            first -= 1
+            budget -= len(turns[first].text)
+        self.note_unscanned("earlier_turns", sum(len(turn.text) for turn in turns[:first]))
+        return turns[first:], fresh - first
+
+    def _set_prompt(self, decisions: Sequence[Decision]) -> None:
+        if self._closed:
+            return
+        self._prompt = decisions
+        for lane in list(self._lanes.values()):
+            self._begin_lane(lane)
+        self._maybe_close()
+
+    def _drop_conversation(self) -> None:
+        if self._conversation is not None:
+            self._conversation.close()
+            self._conversation = None
+
+    # -- lanes -----------------------------------------------------------------------------------------
+
+    def _lane(self, name: str) -> _Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            judge = LaneJudge(self._policy, Role.ASSISTANT)
+            lane = self._lanes[name] = _Lane(name, GuardedStream(judge, self._rules), asyncio.Queue(1))
+            if self._prompt is not None:
+                self._begin_lane(lane)
+        return lane
+
+    def _begin_lane(self, lane: _Lane) -> None:
+        """The prompt is judged: the lane gets its scorer and may begin."""
+        assert self._prompt is not None
+        base = self._conversation
+        lane.scorer = self._services.scorer.open() if base is None else base.fork()
+        lane.scorer.begin_turn(Role.ASSISTANT)
+        lane.worker = spawn(self._score_lane(lane), name=f"lane {lane.name} {self._opening.stream_id}")
+        self._tell(lane, on.PromptJudged(tuple(self._prompt)))
+
+    async def _score_lane(self, lane: _Lane) -> None:
+        """Score what the lane wants scored, one piece after the other."""
+        timing = self._policy.timing
+        loop = asyncio.get_running_loop()
+        while not lane.guard.closed:
+            wanted = await lane.wanted.get()
+            event: on.Event = on.ScoringFailed("error")
+            late = loop.call_later(timing.scoring_deadline_ms / 1000, self._tell, lane, on.ScoringDelayed())
+            try:
+                if lane.scorer is not None:
+                    began = self._services.clock()
+                    async with asyncio.timeout(timing.abandon_ms / 1000):
+                        tokens = await self._extend(lane.scorer, wanted.text, tentative=wanted.tentative)
+                    self._scored(lane.name, len(tokens), len(wanted.text), began)
+                    event = on.ScoresReceived(tokens)
+            except TimeoutError:
+                event = on.ScoringFailed("late")
+            except OverloadedError:
+                event = on.ScoringFailed("overload")
+            except ScoringError:
+                pass
+            finally:
+                late.cancel()
+            if isinstance(event, on.ScoringFailed) and lane.scorer is not None:
+                lane.scorer.close()
+                lane.scorer = None
+            self._tell(lane, event)
+
+    async def _extend(self, scorer: LaneScorer, text: str, *, tentative: bool) -> Sequence[TokenScore]:
+        """Score; knock again at a scorer that is full, until text counts as failed."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._policy.timing.scoring_deadline_ms / 1000
+        while True:
+            try:
+                return await scorer.extend(text, tentative=tentative)
+            except OverloadedError:
+                if loop.time() + _RETRY_S > give_up_at:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+
+    # -- carrying out ------------------------------------------------------------------------------------
+
+    def _tell(self, lane: _Lane, event: on.Event) -> None:
+        """Hand an event to a lane's core and carry its commands out, in order."""
+        if self._closed:
+            return
+        events = deque([event])
+        while events:
+            for command in lane.guard.handle(events.popleft()):
+                match command:
+                    case do.ScoreText():
+                        lane.wanted.put_nowait(command)
+                    case do.ReleaseText(span=span, text=text):
+                        self._put(Released(lane.name, text, span.end))
+                    case do.ComposeInsert():
+                        events.append(on.InsertComposed(self._compose(command)))
+                    case do.InsertText():
+                        lane.inserted += len(command.text)
+                        self._apply(lane, command.decision, command.at, enforced=True, words=command)
+                    case do.NoteDecision(decision=decision, at=at, enforced=enforced):
+                        self._apply(lane, decision, at, enforced=enforced)
+                    case do.NoteFindings(findings=findings):
+                        self._note_findings(lane.name, findings)
+                    case do.NoteFailure(reason=reason, stance=stance, span=span):
+                        stream_id = self._opening.stream_id
+                        self._record(
+                            records.ScoringFailed(stream_id, lane.name, reason, stance.value, len(span)),
+                        )
+                    case do.NoteUnscanned(chars=chars):
+                        self.note_unscanned("failure", chars)
+                    case do.WakeAfter(delay_s=delay_s):
+                        self._wake_after(lane, delay_s)
+                    case do.EndLane(intervened=intervened):
+                        self._end_lane(lane, intervened=intervened)
+                    case _:
+                        assert_never(command)
+
+    def _wake_after(self, lane: _Lane, delay_s: float) -> None:
+        if lane.timer is not None:
+            lane.timer.cancel()
+        lane.timer = asyncio.get_running_loop().call_later(delay_s, self._tell, lane, on.Woken())
+
+    def _compose(self, command: do.ComposeInsert) -> Composition:
+        conversation = self._opening.conversation
+        first = conversation[0].text if conversation else self._opening.stream_id
+        request = CompositionRequest(
+            command.decision,
+            locale=self._locale,
+            conversation_id=hashlib.sha256(first.encode("utf-8", "surrogatepass")).hexdigest()[:16],
+            earlier_texts=tuple(turn.text for turn in conversation if turn.role is Role.ASSISTANT),
+            at_start=command.at_start,
+        )
+        return self._services.composer.compose(request)
+
+    def _apply(
+        self,
+        lane: _Lane,
+        decision: Decision,
+        at: int,
+        *,
+        enforced: bool,
+        words: do.InsertText | None = None,
+    ) -> None:
+        """Report an intervention, with our words where it has any."""
+        finding = decision.finding
+        intervention = Intervention(
+            kind=decision.kind.label,
+            category=finding.category,
+            severity=finding.severity,
+            score=finding.score,
+            at=at,
+            text=words.text if words else "",
+            wording=words.wording if words else "",
+            resources=words.resources if words else (),
+            rationale=decision.rationale,
+            enforced=enforced,
+        )
+        self._tally.interventions += 1
+        self._record(
+            records.InterventionApplied(
+                self._opening.stream_id,
+                lane.name,
+                intervention.kind,
+                intervention.category,
+                intervention.severity,
+                intervention.score,
+                at,
+                intervention.text,
+                intervention.wording,
+                intervention.resources,
+                intervention.rationale,
+                enforced,
+            ),
+        )
+        self._put(Inserted(lane.name, intervention))
+
+    def _end_lane(self, lane: _Lane, *, intervened: bool) -> None:
+        guard = lane.guard
+        self._free(lane)
+        reason = self._policy.finish_reason if intervened else ""
+        self._put(LaneClosed(lane.name, intervened, guard.arrived - guard.released, reason))
+        if intervened and not self._stopped and not self._ended:
+            ended = [other for other in self._lanes.values() if other.guard.closed]
+            if len(ended) >= max(self._opening.lanes, len(self._lanes)):
+                self._stopped = True
+                self._put(UpstreamStopped())
+        self._maybe_close()
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def _maybe_close(self) -> None:
+        done = all(lane.guard.closed for lane in self._lanes.values())
+        if (self._ended or self._stopped) and done and self._prompt is not None:
+            intervened = any(lane.inserted for lane in self._lanes.values())
+            self._close("intervened" if intervened else "completed")
+
+    def _close(self, outcome: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        arrived = sum(lane.guard.arrived for lane in self._lanes.values())
+        released = sum(lane.guard.released for lane in self._lanes.values())
+        inserted = sum(lane.inserted for lane in self._lanes.values())
+        unscanned = dict(self._tally.unscanned)
+        for lane in self._lanes.values():
+            self._free(lane)
+        self._drop_conversation()
+        if self._prompt_task is not None and self._prompt_task is not asyncio.current_task():
+            self._prompt_task.cancel()
+        self._room.set()
+        self._record(
+            records.StreamEnded(
+                self._opening.stream_id,
+                outcome,
+                len(self._lanes),
+                arrived,
+                released,
+                arrived - released,
+                inserted,
+                self._tally.interventions,
+                unscanned,
+                self._services.clock() - self._began,
+                self._tally.exposure,
+            ),
+        )
+        self._put(StreamClosed(outcome, arrived, released, arrived - released, inserted, unscanned))
+
+    def _free(self, lane: _Lane) -> None:
+        """Give back all that a lane holds besides its text."""
+        if lane.timer is not None:
+            lane.timer.cancel()
+        if lane.worker is not None and lane.worker is not asyncio.current_task():
+            lane.worker.cancel()
+        if lane.scorer is not None:
+            lane.scorer.close()
+
+    # -- reporting ---------------------------------------------------------------------------------------
+
+    def _put(self, output: Output) -> None:
+        self._outputs.put_nowait(output)
+        if self._outputs.qsize() >= MAX_WAITING_OUTPUTS:
+            self._room.clear()
+
+    def _record(self, record: records.Record) -> None:
+        self._services.observer.record(record)
+
+    def _scored(self, lane: str, tokens: int, chars: int, began: float) -> None:
+        latency_s = self._services.clock() - began
+        self._record(records.SegmentScored(self._opening.stream_id, lane, tokens, chars, latency_s))
+
+    def _note_findings(self, lane: str, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            span = finding.span
+            self._record(
+                records.FindingReported(
+                    self._opening.stream_id,
+                    lane,
+                    finding.role.value,
+                    finding.category,
+                    finding.severity,
+                    finding.score,
+                    span.start,
+                    span.end,
+                ),
+            )
+            if lane != USER_LANE:
+                guard = self._lanes[lane].guard
+                self._tally.exposure += max(0, min(guard.released, span.end) - span.start)
+            self._put(FindingNoted(lane, finding))

@@ -1,0 +1,91 @@
+"""Invariants 1 to 5 on random streams, and proof that each property can fail: a mutant it kills."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import guardrail.core.stream as stream_module
+from guardrail.core.stream import GuardedStream
+from tests.core import properties
+
+SOURCE = importlib.util.find_spec("guardrail.core.stream").origin
+
+
+@pytest.mark.parametrize("holds", properties.ALL, ids=lambda f: f.__name__)
+@given(seed=st.integers(0, 10**9))
+@settings(max_examples=150, deadline=None)
+def test_invariant(holds, seed):
+    holds(GuardedStream, seed)
+
+
+MUTANTS = {
+    "invariant 2: clears what arrived, not what was judged": (
+        "late or not self._rules.enforce",
+        "True",
+        properties.released_was_scored,
+    ),
+    "invariant 2: a watched word does not hold": (
+        "            elif self._hold_at is None:\n                self._hold_at = max(word.start, self._text.released)",
+        "            elif self._hold_at is None:\n                pass",
+        properties.released_was_scored,
+    ),
+    "invariant 3: the hold point is where the chunk began": (
+        "self._hold_at = max(word.start, self._text.released)",
+        "self._hold_at = self._text.released",
+        properties.chunking_is_not_meaning,
+    ),
+    "invariant 3: words are cut where the chunk ends": (
+        "size = scorable(text, final=self._finished)",
+        "size = scorable(text, final=True)",
+        properties.chunking_is_not_meaning,
+    ),
+    "invariant 3: a redirect goes where scoring has got to": (
+        "_Insert(self._redirect, at, terminal=False, following=word)",
+        "_Insert(self._redirect, self._text.released, terminal=False, following=word)",
+        properties.chunking_is_not_meaning,
+    ),
+    "invariant 4: held text is not released at the end": (
+        "        self._hold_at = None\n        if self._redirect",
+        "        if self._redirect",
+        properties.nothing_is_lost,
+    ),
+    "invariant 5: a waiting redirect is dropped at the end": (
+        "        if self._redirect is not None:\n            self._inserts",
+        "        if False:\n            self._inserts",
+        properties.ends_once,
+    ),
+    "invariant 2: the hold point moves past a risk that waits to be confirmed": (
+        "max(self._hold_at, free_to))",
+        "max(self._hold_at, word.start))",
+        properties.released_was_scored,
+    ),
+    "invariant 5: the end is said without our words": (
+        "        if insert.terminal:\n            self._close(intervened=True)",
+        "        if insert.terminal:\n            self._closed = True",
+        properties.ends_once,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_killed(name):
+    old, new, kills = MUTANTS[name]
+    with open(SOURCE) as file:
+        source = file.read()
+    assert source.count(old) == 1, "the mutant's place is gone: choose another"
+    module = types.ModuleType("mutant")
+    module.__dict__["__name__"] = "guardrail.core.mutant"
+    sys.modules["guardrail.core.mutant"] = module
+    exec(compile(source.replace(old, new), "mutant", "exec"), module.__dict__)
+
+    with pytest.raises((AssertionError, ValueError)):
+        for seed in range(400):
+            kills(module.GuardedStream, seed)
+
+    assert stream_module.GuardedStream is GuardedStream
