@@ -63,7 +63,7 @@ MUTANTS = {
     "invariant 2: the hold point moves past a risk that waits to be confirmed": (
         "max(self._hold_at, free_to))",
         "max(self._hold_at, word.start))",
-        properties.released_was_scored,
+        properties.pending_risk_stays_held,
     ),
     "invariant 5: the end is said without our words": (
         "        if insert.terminal:\n            self._close(intervened=True)",
