@@ -1,0 +1,80 @@
+"""YAML files that can say where each value stands, so that an error can name file, line and key.
+
+Keys given twice are refused: YAML readers keep the last one silently, and in a policy that is a rule lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from guardrail.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class YamlSource:
+    """A parsed YAML document and the lines its keys stand on."""
+
+    name: str
+    """The file's name as the operator gave it."""
+    data: Any
+    _lines: dict[tuple[Hashable, ...], int]
+
+    def line(self, path: Sequence[Hashable]) -> int | None:
+        """1-based line of the longest known prefix of a key path."""
+        for size in range(len(path), 0, -1):
+            line = self._lines.get(tuple(path[:size]))
+            if line is not None:
+                return line
+        return None
+
+
+def read_yaml(path: Path) -> YamlSource:
+    """Read one YAML document.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or gives a key twice.
+    """
+    name = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(name, "", error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(name, "", f"is not UTF-8: {error.reason} at byte {error.start}") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or "is not YAML"
+        raise ConfigError(name, "", str(reason), mark.line + 1 if mark else None) from error
+    lines: dict[tuple[Hashable, ...], int] = {}
+    if node is not None:
+        _walk(name, node, (), lines)
+    return YamlSource(name, data, lines)
+
+
+def _walk(
+    name: str, node: yaml.Node, path: tuple[Hashable, ...], lines: dict[tuple[Hashable, ...], int]
+) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key_node, value_node in node.value:
+            key: Hashable = (
+                yaml.safe_load(key_node.value) if key_node.tag.endswith(":int") else key_node.value
+            )
+            line = key_node.start_mark.line + 1
+            if key in seen:
+                raise ConfigError(name, ".".join(map(str, (*path, key))), "is given twice", line)
+            seen.add(key)
+            lines[(*path, key)] = line
+            _walk(name, value_node, (*path, key), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            lines[(*path, number)] = item.start_mark.line + 1
+            _walk(name, item, (*path, number), lines)

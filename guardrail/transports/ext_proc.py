@@ -1,0 +1,438 @@
+"""``envoy.service.ext_proc.v3.ExternalProcessor``: Envoy's HTTP streams over the driver.
+
+Protocol rules this file keeps (Envoy's external_processor.proto, FULL_DUPLEX_STREAMED):
+
+* One gRPC stream is one HTTP request. Headers, body and trailers are answered in that order; body
+  answers are ``streamed_response`` chunks, as many and as late as we like.
+* A body that ends without trailers is ended by our chunk with ``end_of_stream``; with trailers it is
+  ended by answering the trailers. ``end_of_stream`` sent before the upstream ended finishes the client's
+  response properly and resets the upstream: that is how an intervention stops the model.
+* There is no message timeout and no flow control in this mode: deadlines are the driver's, and while
+  Envoy does not take our chunks we do not take its.
+* ``immediate_response`` is never used: behind response headers it would tear the stream (invariant 5).
+
+Requests are echoed as they come, so the model starts as early as without us; a copy is read for the
+conversation. What no dialect knows is echoed too, and counted (invariant 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+
+import grpc
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2 as modes
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as pb_grpc
+
+from guardrail import observer as records
+from guardrail.errors import InputError
+from guardrail.transports.driver import Services, StreamDriver
+from guardrail.transports.http_context import HttpContext, read_headers
+from guardrail.transports.outputs import (
+    Inserted,
+    Intervention,
+    LaneClosed,
+    Output,
+    Released,
+    StreamClosed,
+    StreamOpening,
+)
+from guardrail.transports.tasks import spawn
+from guardrail.wire.dialect import (
+    GuardedRequest,
+    LaneFinished,
+    LaneText,
+    ResponseStream,
+    Unscanned,
+    WireEvent,
+)
+from guardrail.wire.negotiate import CHAT_COMPLETIONS, RequestParser, request_parser, response_stream
+
+MAX_CHUNK_BYTES = 60 * 1024
+"""Largest body chunk we send; Envoy recommends at most 64 KiB."""
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+"""Largest request body a copy is kept of; a longer one passes and its conversation is not read."""
+MAX_WAITING_RESPONSES = 256
+"""Answers that may wait for Envoy before we stop reading from it."""
+_LINGER_S = 5.0  # for Envoy to close its side after our last answer
+_CHARS_PER_TOKEN = 4  # rough, for usage that the upstream could no longer send
+
+_log = logging.getLogger(__name__)
+_FDS = modes.ProcessingMode.FULL_DUPLEX_STREAMED
+
+
+class ExtProcServicer(pb_grpc.ExternalProcessorServicer):  # type: ignore[misc]
+    """Serves Envoy's ext_proc filter.
+
+    Args:
+        services: what every stream shares.
+        wall_clock: seconds since the epoch, for the ``created`` field of chunks we have to invent.
+    """
+
+    def __init__(self, services: Services, *, wall_clock: Callable[[], float] | None = None) -> None:
+        self._services = services
+        self._wall_clock = wall_clock or time.time  # noqa: TID251 - the injected clock's default
+
+    async def Process(  # noqa: N802 - the protocol's name
+        self,
+        requests: AsyncIterator[pb.ProcessingRequest],
+        context: grpc.aio.ServicerContext[pb.ProcessingRequest, pb.ProcessingResponse],
+    ) -> None:
+        """Process one HTTP request and its response."""
+        http = _HttpStream(self._services, int(self._wall_clock()))
+        reader = spawn(http.read(requests), name="ext_proc reader")
+        try:
+            async for response in http.responses():
+                await context.write(response)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LINGER_S):
+                    await reader
+        except InputError as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        finally:
+            reader.cancel()
+            await http.give_up()
+
+
+@dataclass(slots=True)
+class _Echo:
+    """Bytes that passed without being read, for the record."""
+
+    what: str
+    size: int = 0
+
+
+class _HttpStream:
+    """One HTTP request and its response."""
+
+    def __init__(self, services: Services, created: int) -> None:
+        self._services = services
+        self._created = created
+        self._stream_id = secrets.token_hex(8)
+        self._out: asyncio.Queue[pb.ProcessingResponse | BaseException | None] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._http: HttpContext | None = None
+        self._parser: RequestParser | None = None
+        self._request_body: bytearray | None = bytearray()
+        self._request_done = False
+        self._request: GuardedRequest | None = None
+        self._driver: StreamDriver | None = None
+        self._wire: ResponseStream | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._echo = _Echo("unguarded_path")
+        self._upstream_ended = False
+        self._trailers = False
+        self._response_done = False
+
+    # -- towards Envoy -------------------------------------------------------------------------------
+
+    async def responses(self) -> AsyncIterator[pb.ProcessingResponse]:
+        """Our answers, in order, until the exchange is over."""
+        while (response := await self._out.get()) is not None:
+            if isinstance(response, BaseException):
+                raise response
+            if self._out.qsize() < MAX_WAITING_RESPONSES:
+                self._room.set()
+            yield response
+
+    def _send(self, response: pb.ProcessingResponse) -> None:
+        self._out.put_nowait(response)
+        if self._out.qsize() >= MAX_WAITING_RESPONSES:
+            self._room.clear()
+
+    def _send_body(self, body: bytes, *, end: bool = False, closed: StreamClosed | None = None) -> None:
+        """Send response bytes, in chunks Envoy likes, the last of them ending the response if asked."""
+        chunks = [body[i : i + MAX_CHUNK_BYTES] for i in range(0, len(body), MAX_CHUNK_BYTES)]
+        if end and not chunks:
+            chunks = [b""]
+        for number, chunk in enumerate(chunks, 1):
+            ends = end and number == len(chunks)
+            response = pb.ProcessingResponse(response_body=_streamed(chunk, end=ends))
+            if ends and closed is not None:
+                _summarise(response, closed)
+            self._send(response)
+
+    # -- from Envoy ------------------------------------------------------------------------------------
+
+    async def read(self, requests: AsyncIterator[pb.ProcessingRequest]) -> None:
+        """Take everything Envoy says, at the speed at which it takes our answers."""
+        try:
+            async for message in requests:
+                await self._room.wait()
+                await self._take(message)
+        except InputError as error:
+            self._out.put_nowait(error)
+        except Exception as error:
+            self._out.put_nowait(error)
+            raise
+        else:
+            self._out.put_nowait(None)
+
+    async def _take(self, message: pb.ProcessingRequest) -> None:
+        if message.HasField("protocol_config"):
+            _check_modes(message.protocol_config)
+        match message.WhichOneof("request"):
+            case "request_headers":
+                self._take_request_headers(message.request_headers)
+            case "request_body":
+                body = message.request_body
+                self._send(pb.ProcessingResponse(request_body=_streamed(body.body, end=body.end_of_stream)))
+                self._keep_request(body.body)
+                if body.end_of_stream:
+                    await self._open()
+            case "request_trailers":
+                self._send(pb.ProcessingResponse(request_trailers=pb.TrailersResponse()))
+                await self._open()
+            case "response_headers":
+                await self._take_response_headers(message.response_headers)
+            case "response_body":
+                await self._take_response_body(message.response_body)
+            case "response_trailers":
+                await self._take_response_trailers()
+            case other:
+                _log.warning("ext_proc message of unknown kind %s ignored", other)
+
+    def _take_request_headers(self, headers: pb.HttpHeaders) -> None:
+        self._http = http = read_headers(_pairs(headers.headers))
+        self._parser = request_parser(http.method, http.path)
+        remove = list(http.own_headers)
+        if self._parser is not None:
+            remove.append("accept-encoding")  # a compressed answer could not be read
+        common = pb.CommonResponse(header_mutation=pb.HeaderMutation(remove_headers=remove))
+        self._send(pb.ProcessingResponse(request_headers=pb.HeadersResponse(response=common)))
+
+    def _keep_request(self, body: bytes) -> None:
+        kept = self._request_body
+        if self._parser is None or kept is None:
+            return
+        if len(kept) + len(body) > MAX_REQUEST_BYTES:
+            self._request_body = None
+            self._echo = _Echo("request_too_large")
+            return
+        kept += body
+
+    async def _open(self) -> None:
+        """The request is complete: open the guarded stream it asks for."""
+        if self._request_done or self._http is None:
+            return
+        self._request_done = True
+        if self._parser is None or self._request_body is None:
+            return
+        body, self._request_body = bytes(self._request_body), None
+        try:
+            request = self._parser(body)
+        except InputError:
+            self._echo = _Echo("malformed_request")  # the upstream will say so itself
+            return
+        opening = StreamOpening(
+            self._stream_id,
+            "ext_proc",
+            CHAT_COMPLETIONS,
+            request.conversation,
+            locale=self._http.locale,
+            tenant=self._http.tenant,
+            mode=self._http.mode,
+            lanes=request.choices,
+            unscanned=request.unscanned,
+        )
+        try:
+            self._driver = StreamDriver(opening, self._services)
+        except InputError:  # an unknown mode asks for nothing: the policy's is in force
+            self._driver = StreamDriver(replace(opening, mode=""), self._services)
+        self._request = request
+        await self._driver.start()
+
+    async def _take_response_headers(self, headers: pb.HttpHeaders) -> None:
+        await self._open()  # an upstream may answer before it has read the whole request
+        values = {name.lower(): value for name, value in _pairs(headers.headers)}
+        common = pb.CommonResponse()
+        if self._driver is not None and self._request is not None:
+            if values.get(":status") == "200" and not headers.end_of_stream:
+                self._wire = response_stream(
+                    self._request,
+                    content_type=values.get("content-type", ""),
+                    content_encoding=values.get("content-encoding", ""),
+                    stream_id=self._stream_id,
+                    created=self._created,
+                    prompt_tokens=sum(len(t.text) for t in self._request.conversation) // _CHARS_PER_TOKEN,
+                )
+            if self._wire is None:
+                self._echo = _Echo("unguarded_response")
+                await self._driver.cancel("unguarded" if values.get(":status") == "200" else "upstream_error")
+                self._driver = None
+            else:
+                option = base_pb2.HeaderValueOption(
+                    header=base_pb2.HeaderValue(
+                        key="x-guardrail",
+                        raw_value=f"mode={self._driver.mode}; policy={self._driver.policy_name}".encode(),
+                    ),
+                    append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+                )
+                common.header_mutation.set_headers.append(option)
+        self._send(pb.ProcessingResponse(response_headers=pb.HeadersResponse(response=common)))
+        if self._wire is not None:
+            self._writer = spawn(self._write_outputs(), name=f"ext_proc writer {self._stream_id}")
+
+    async def _take_response_body(self, body: pb.HttpBody) -> None:
+        if self._response_done:
+            return  # late chunks of an upstream that is being reset, and duplicate ends
+        if self._wire is None or self._driver is None:
+            self._echo.size += len(body.body)
+            self._send_body(body.body, end=body.end_of_stream)
+            if body.end_of_stream:
+                self._finish_echo()
+            return
+        await self._forward(self._wire.feed(body.body))
+        self._send_body(self._wire.drain())
+        if body.end_of_stream:
+            await self._end_upstream()
+
+    async def _take_response_trailers(self) -> None:
+        self._trailers = True
+        if self._wire is None or self._driver is None:
+            self._finish_echo()
+            self._send(pb.ProcessingResponse(response_trailers=pb.TrailersResponse()))
+        else:
+            await self._end_upstream()
+
+    async def _end_upstream(self) -> None:
+        if self._upstream_ended or self._wire is None or self._driver is None:
+            return
+        self._upstream_ended = True
+        await self._forward(self._wire.end())
+        self._send_body(self._wire.drain())
+        await self._driver.end()
+
+    async def _forward(self, events: list[WireEvent]) -> None:
+        assert self._driver is not None
+        for event in events:
+            match event:
+                case LaneText(lane=lane, text=text):
+                    await self._driver.chunk(lane, text)
+                case LaneFinished(lane=lane):
+                    await self._driver.end_lane(lane)
+                case Unscanned(what=what, chars=chars):
+                    self._driver.note_unscanned(what, chars)
+
+    # -- from the driver ---------------------------------------------------------------------------------
+
+    async def _write_outputs(self) -> None:
+        """Carry outputs to the client; a failure of ours ends the exchange instead of hanging it."""
+        try:
+            await self._render_outputs()
+        except Exception as error:
+            self._out.put_nowait(error)
+            raise
+
+    async def _render_outputs(self) -> None:
+        """Turn the driver's outputs into bytes of the response, many at a time where they wait."""
+        assert self._driver is not None
+        async for first in self._driver.outputs():
+            outputs = [first, *self._driver.waiting_outputs()]
+            body = b"".join([self._render(output) for output in outputs])
+            closed = next((output for output in outputs if isinstance(output, StreamClosed)), None)
+            if closed is None:
+                self._send_body(body)
+                continue
+            if closed.outcome in {"completed", "intervened"}:
+                self._end_response(body, closed)
+            return
+
+    def _render(self, output: Output) -> bytes:
+        wire = self._wire
+        assert wire is not None
+        match output:
+            case Released(lane=lane, end=end):
+                return wire.release(lane, end)
+            case Inserted(lane=lane, intervention=intervention) if intervention.text:
+                return wire.insert(lane, intervention.text, _metadata(intervention))
+            case LaneClosed(lane=lane, intervened=intervened, finish_reason=reason):
+                return wire.close(lane, intervened=intervened, finish_reason=reason)
+            case StreamClosed():
+                return wire.finish()
+            case _:
+                return b""
+
+    def _end_response(self, body: bytes, closed: StreamClosed) -> None:
+        """Send the last bytes and end the response the way the upstream did, or before it."""
+        self._response_done = True
+        if self._trailers:
+            self._send_body(body)
+            last = pb.ProcessingResponse(response_trailers=pb.TrailersResponse())
+            _summarise(last, closed)
+            self._send(last)
+        else:
+            self._send_body(body, end=True, closed=closed)
+        if not self._upstream_ended:
+            self._out.put_nowait(None)
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def _finish_echo(self) -> None:
+        self._response_done = True
+        if self._echo.size:
+            record = records.TextUnscanned(self._stream_id, self._echo.what, self._echo.size)
+            self._services.observer.record(record)
+
+    async def give_up(self) -> None:
+        """The exchange is over, one way or another: free whatever is left."""
+        if self._driver is not None:
+            await self._driver.cancel("cancelled")
+        if self._writer is not None:
+            self._writer.cancel()
+
+
+def _check_modes(config: pb.ProtocolConfiguration) -> None:
+    """Refuse an Envoy that would not let us hold text back, rather than guard nothing silently."""
+    if config.response_body_mode != _FDS or config.request_body_mode != _FDS:
+        raise InputError(
+            "ext_proc processing_mode",
+            "request_body_mode and response_body_mode must be FULL_DUPLEX_STREAMED; "
+            "`guardrail envoy-config` prints a configuration that works",
+        )
+
+
+def _pairs(headers: base_pb2.HeaderMap) -> list[tuple[str, str]]:
+    return [
+        (header.key, header.raw_value.decode("latin-1") if header.raw_value else header.value)
+        for header in headers.headers
+    ]
+
+
+def _streamed(body: bytes, *, end: bool) -> pb.BodyResponse:
+    mutation = pb.BodyMutation(streamed_response=pb.StreamedBodyResponse(body=body, end_of_stream=end))
+    return pb.BodyResponse(response=pb.CommonResponse(body_mutation=mutation))
+
+
+def _metadata(intervention: Intervention) -> dict[str, object]:
+    """What a client may want to show about an insert; rides on our own chunks only."""
+    return {
+        "kind": intervention.kind,
+        "category": intervention.category,
+        "severity": intervention.severity,
+        "at": intervention.at,
+        "resources": [resource.id for resource in intervention.resources],
+    }
+
+
+def _summarise(response: pb.ProcessingResponse, closed: StreamClosed) -> None:
+    """Put counts into Envoy's dynamic metadata, for access logs."""
+    summary = response.dynamic_metadata.get_or_create_struct("guardrail")
+    summary.update(
+        {
+            "outcome": closed.outcome,
+            "arrived": closed.arrived,
+            "released": closed.released,
+            "withheld": closed.withheld,
+            "inserted": closed.inserted,
+            "unscanned": sum(closed.unscanned.values()),
+        },
+    )
