@@ -55,12 +55,16 @@ class LaneJudge:
         ]
 
     def _track(self, category: str, rules: CategoryRules, by_role: RoleRules) -> _Tracked:
+        thresholds = by_role.thresholds
+        if thresholds is None:
+            msg = f"{category}: no thresholds; take them from the pack with rules.with_operating_points"
+            raise ValueError(msg)
         debounce = by_role.debounce_tokens or self._policy.debounce_tokens
-        severities = sorted(by_role.thresholds, reverse=True)
+        severities = sorted(thresholds, reverse=True)
         kinds = {s: rules.clamp(kind(by_role.interventions[s]), s) for s in severities}
-        acting = [by_role.thresholds[s] for s in severities if kinds[s] > Kind.ANNOTATE]
+        acting = [thresholds[s] for s in severities if kinds[s] > Kind.ANNOTATE]
         watch = by_role.watch if by_role.watch is not None else _WATCH_SHARE * min(acting, default=0.0)
-        runs = {int(s): Run(by_role.thresholds[s], debounce) for s in severities}
+        runs = {int(s): Run(thresholds[s], debounce) for s in severities}
         return _Tracked(
             category, rules, {int(s): k for s, k in kinds.items()}, runs, watch if acting else None
         )

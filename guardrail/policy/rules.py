@@ -7,7 +7,7 @@ it is the reference documentation of the policy file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from guardrail.core.verdicts import FailureStance, Kind, Role
@@ -18,6 +18,8 @@ Severity = Literal[1, 2, 3]
 KindName = Literal["allow", "annotate", "redirect", "replace"]
 StanceName = Literal["pass", "hold", "redirect"]
 FinishReason = Literal["stop", "content_filter"]
+
+OperatingPoints = Mapping[Role, Mapping[str, Mapping[int, float] | None]]
 
 _STRICT = {"extra": "forbid", "strict": False}
 
@@ -37,10 +39,11 @@ def _probability(value: float, what: str) -> None:
 class RoleRules:
     """What is done about one category in one role's text."""
 
-    thresholds: Mapping[Severity, float]
-    """Severity to the risk score from which on a text has it; must not fall with severity."""
     interventions: Mapping[Severity, KindName]
-    """Severity to what is done about it. A severity with a threshold needs an intervention and vice versa."""
+    """Severity to what is done about it."""
+    thresholds: Mapping[Severity, float] | None = None
+    """Severity to the risk score from which on a text has it; must name the same severities and not fall
+    as severity rises. Unset: the operating points that the pack's makers chose."""
     watch: float | None = None
     """Score from which on text is held back; unset: 0.8 times the lowest threshold that intervenes.
     Categories that only annotate never hold text."""
@@ -48,8 +51,14 @@ class RoleRules:
     """Consecutive tokens over a threshold that make a finding; unset: the policy's."""
 
     def __post_init__(self) -> None:
-        if not self.thresholds:
-            raise ValueError("thresholds is empty: leave the role out to switch the category off for it")
+        if not self.interventions:
+            raise ValueError("interventions is empty: leave the role out to switch the category off for it")
+        if self.watch is not None:
+            _probability(self.watch, "watch")
+        if self.debounce_tokens is not None and self.debounce_tokens < 1:
+            raise ValueError("debounce_tokens must be at least 1")
+        if self.thresholds is None:
+            return
         if set(self.thresholds) != set(self.interventions):
             msg = (
                 f"thresholds name severities {sorted(self.thresholds)}, "
@@ -62,10 +71,6 @@ class RoleRules:
         if ordered != sorted(ordered):
             msg = f"thresholds must not fall as severity rises, got {dict(self.thresholds)}"
             raise ValueError(msg)
-        if self.watch is not None:
-            _probability(self.watch, "watch")
-        if self.debounce_tokens is not None and self.debounce_tokens < 1:
-            raise ValueError("debounce_tokens must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +188,35 @@ class Policy:
             if rules.role(role) is not None
         ]
         return max(stances, key=order.index, default=FailureStance(self.on_failure))
+
+
+def with_operating_points(policy: Policy, points: OperatingPoints) -> Policy:
+    """``policy`` with the pack's thresholds where it names none of its own.
+
+    A category the pack's makers advise not to judge in a role is switched off there, unless the policy
+    gives it thresholds.
+
+    Args:
+        policy: as read from a file.
+        points: role, category, severity to the score from which it holds; None: not to be judged.
+    """
+    categories = {
+        name: replace(
+            rules,
+            user=_filled(rules.user, points[Role.USER].get(name)),
+            assistant=_filled(rules.assistant, points[Role.ASSISTANT].get(name)),
+        )
+        for name, rules in policy.categories.items()
+    }
+    return replace(policy, categories=categories)
+
+
+def _filled(rules: RoleRules | None, points: Mapping[int, float] | None) -> RoleRules | None:
+    if rules is None or rules.thresholds is not None:
+        return rules
+    if points is None:
+        return None
+    return replace(rules, thresholds={severity: points[severity] for severity in rules.interventions})
 
 
 # Read by pydantic where files are validated: an unknown key is an error, not a comment.
