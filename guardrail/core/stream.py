@@ -289,15 +289,10 @@ class GuardedStream:
         out = self._out
         if out is None or self._closed or self._terminal or out.tentative or out.passed:
             return
-        stance, decision = self._judge.failure(reason)
+        stance, _ = self._judge.failure(reason)
         self._commands.append(NoteFailure(reason, stance, out.span))
-        if not self._rules.enforce:
-            return
-        if stance is FailureStance.PASS:
-            out.passed = True
-        elif stance is FailureStance.REDIRECT:
-            self._out = None
-            self._decide(decision, out.span.start)
+        # The other stances wait: the scores may still come, and ``ScoringFailed`` says when they will not.
+        out.passed = stance is FailureStance.PASS and self._rules.enforce
 
     def _fail(self, reason: str) -> None:
         out, self._out = self._out, None

@@ -63,11 +63,11 @@ class FailureStance(StrEnum):
     """What happens to text that could not be scored; always named by the policy."""
 
     PASS = "pass"  # noqa: S105 - a stance, not a secret
-    """Release it unscored and say so."""
+    """Release it unscored as soon as its score is late, and say so."""
     HOLD = "hold"
-    """Keep it until it is scored or the stream ends; what was never scored is withheld."""
+    """Keep it until the stream ends; what was never scored is withheld and the answer ended constructively."""
     REDIRECT = "redirect"
-    """End the answer constructively where it was last cleared."""
+    """End the answer constructively where it was last cleared, as soon as its score is given up on."""
 
 
 @dataclass(frozen=True, slots=True)

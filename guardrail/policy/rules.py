@@ -117,9 +117,9 @@ class Timing:
     open_word_deadline_ms: float = 250.0
     """How long a word may stay open before it is scored as it stands; 0 waits for the word's end."""
     scoring_deadline_ms: float = 1000.0
-    """How long scores may take before ``on_failure`` is asked with reason "late"."""
+    """How long scores may take before they count as late; stance ``pass`` lets the text go then."""
     abandon_ms: float = 15000.0
-    """How long late scores are waited for before the text counts as failed."""
+    """How long late scores are waited for before the text counts as failed and the stance is followed."""
 
     def __post_init__(self) -> None:
         if self.open_word_deadline_ms < 0:

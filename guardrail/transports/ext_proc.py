@@ -80,6 +80,10 @@ class ExtProcServicer(pb_grpc.ExternalProcessorServicer):  # type: ignore[misc]
         self._services = services
         self._wall_clock = wall_clock or time.time  # noqa: TID251 - the injected clock's default
 
+    def attach(self, server: grpc.aio.Server) -> None:
+        """Register with a server that has not started yet."""
+        pb_grpc.add_ExternalProcessorServicer_to_server(self, server)
+
     async def Process(  # noqa: N802 - the protocol's name
         self,
         requests: AsyncIterator[pb.ProcessingRequest],

@@ -17,11 +17,17 @@ _log = logging.getLogger(__name__)
 _running: set[asyncio.Task[Any]] = set()
 
 
-def spawn(coro: Coroutine[Any, Any, _T], *, name: str) -> asyncio.Task[_T]:
-    """Start ``coro`` as a task that is kept alive and whose failure is logged."""
+def spawn(coro: Coroutine[Any, Any, _T], *, name: str, awaited: bool = False) -> asyncio.Task[_T]:
+    """Start ``coro`` as a task that is kept alive and whose failure is logged.
+
+    Args:
+        coro: what to run.
+        name: what the log calls it.
+        awaited: the caller awaits the task and so gets its failure itself; it is not logged as well.
+    """
     task = asyncio.create_task(coro, name=name)  # noqa: TID251 - this is where the ban leads
     _running.add(task)
-    task.add_done_callback(_finish)
+    task.add_done_callback(_running.discard if awaited else _finish)
     return task
 
 

@@ -1,0 +1,156 @@
+"""``guardrail doctor``: is what was asked for what would run, and what should an operator know?
+
+Each check answers "ok", "warn" (works, but somebody should look) or "fail" (does not work).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+import guardrail
+from guardrail.app.envoy_process import find_envoy
+from guardrail.app.wiring import Settings, load_checked_policy
+from guardrail.core.verdicts import Role
+from guardrail.engine.causal import load_scorer
+from guardrail.errors import GuardrailError
+from guardrail.interventions.composer import load_composer
+from guardrail.telemetry import telemetry
+
+_OLD_AFTER = timedelta(days=365)
+_PACKAGES = (
+    "grpcio",
+    "protobuf",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "tokenizers",
+    "opentelemetry-sdk",
+    "xds-protos",
+)
+
+State = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One answer."""
+
+    name: str
+    state: State
+    says: str
+
+
+def examine(settings: Settings, *, today: date | None = None) -> list[Check]:
+    """Run every check; none of them stops the others."""
+    today = today or datetime.now(UTC).date()
+    checks: list[Check] = []
+    for name, run in (
+        ("versions", _versions),
+        ("policy and pack", lambda: _policy(settings)),
+        ("provider", lambda: _provider(settings)),
+        ("envoy", _envoy),
+        ("telemetry", _telemetry),
+        ("resources", lambda: _resources(settings, today)),
+    ):
+        checks += _guarded(name, run)
+    return checks
+
+
+def _guarded(name: str, run: Callable[[], Iterator[Check]]) -> list[Check]:
+    found: list[Check] = []
+    try:
+        found.extend(run())
+    except GuardrailError as error:
+        found.append(Check(name, "fail", str(error)))
+    return found
+
+
+def _versions() -> Iterator[Check]:
+    installed = []
+    for package in _PACKAGES:
+        try:
+            installed.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    says = f"guardrail {guardrail.__version__}, Python {platform.python_version()}, " + ", ".join(installed)
+    yield Check("versions", "ok", says)
+
+
+def _policy(settings: Settings) -> Iterator[Check]:
+    policy, pack = load_checked_policy(settings.policy, settings.pack)
+    for role in (Role.USER, Role.ASSISTANT):
+        judged = [name for name, rules in policy.categories.items() if rules.role(role) is not None]
+        yield Check(
+            "policy", "ok", f"{policy.name} ({policy.mode}) judges the {role.value} in: {', '.join(judged)}"
+        )
+    yield Check("pack", "ok", f"{pack.name} {pack.version} in {pack.directory}, checksums match")
+
+
+def _provider(settings: Settings) -> Iterator[Check]:
+    _, pack = load_checked_policy(settings.policy, settings.pack)
+    scorer = load_scorer(pack, settings.provider, intra_op_threads=settings.threads)
+    try:
+        says = f"asked for {settings.provider}, runs on {scorer.provider}"
+        if settings.provider == "auto" and scorer.why_not_cuda:
+            says += f" ({scorer.why_not_cuda})"
+        yield Check("provider", "ok", says)
+    finally:
+        scorer.close()
+
+
+def _envoy() -> Iterator[Check]:
+    try:
+        envoy = find_envoy()
+    except GuardrailError as error:
+        yield Check("envoy", "warn", f"{error} (only `guardrail up` needs it)")
+        return
+    try:
+        told = subprocess.run(  # noqa: S603 - the binary find_envoy names
+            [envoy, "--version"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Check("envoy", "fail", f"{envoy} does not run: {error}")
+        return
+    yield Check("envoy", "ok", " ".join(told.stdout.split()))
+
+
+def _telemetry() -> Iterator[Check]:
+    told = telemetry(os.environ)
+    told.shutdown(timeout_s=1.0)
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    yield Check(
+        "telemetry",
+        "ok",
+        f"exports to {endpoint}" if endpoint else "no OTLP endpoint set: nothing is exported",
+    )
+
+
+def _resources(settings: Settings, today: date) -> Iterator[Check]:
+    catalogue = load_composer(settings.templates, settings.resources).catalogue
+    unverified, old = catalogue.unverified(), catalogue.older_than(today - _OLD_AFTER)
+    if unverified:
+        says = f"{len(unverified)} entries were never verified (docs/operators/resources.md says how)"
+        yield Check("resources", "warn", f"{says}: {', '.join(unverified)}")
+    if old:
+        yield Check(
+            "resources", "warn", f"{len(old)} entries rest on facts over a year old: {', '.join(old)}"
+        )
+    below = catalogue.below_crisis_standard()
+    if below:
+        says = f"{len(below)} countries list no free, confidential, round-the-clock crisis line"
+        yield Check("resources", "warn", f"{says}: {', '.join(below)}")
+    if not unverified and not old:
+        yield Check("resources", "ok", "all entries are verified and recent")
+
+
+def say(checks: list[Check]) -> None:
+    """Print checks for people."""
+    for check in checks:
+        print(f"{check.state.upper():4}  {check.name}: {check.says}", file=sys.stdout)  # noqa: T201 - its job

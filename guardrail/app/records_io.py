@@ -1,0 +1,84 @@
+"""JSON lines in, JSON lines out: bad input is refused with its line number before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from guardrail.core.conversation import Turn
+from guardrail.core.verdicts import Role
+from guardrail.errors import InputError
+
+_ROLES = {role.value: role for role in Role} | {"developer": Role.SYSTEM}
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row with its place ("FILE:LINE"), blank lines left out.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not a JSON object with an ``id``.
+    """
+    try:
+        lines = path.open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(path), error.strerror or str(error)) from error
+    with lines:
+        for number, line in enumerate(_decoded(lines, path), 1):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(where, f"is not JSON: {error.msg} at column {error.colno}") from error
+            if not isinstance(row, dict):
+                raise InputError(where, "must be a JSON object")
+            if "id" not in row:
+                raise InputError(where, "id is missing")
+            yield where, row
+
+
+def _decoded(lines: Iterator[str], path: Path) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), f"is not UTF-8: {error.reason}") from error
+
+
+def text(where: str, row: dict[str, Any], key: str, default: str | None = None) -> str:
+    """A string of a row."""
+    value = row.get(key, default)
+    if value is None and default is not None:
+        value = default
+    if not isinstance(value, str):
+        raise InputError(where, f"{key} must be a string" if key in row else f"{key} is missing")
+    return value
+
+
+def role(where: str, name: object) -> Role:
+    """A role by its name."""
+    found = _ROLES.get(name) if isinstance(name, str) else None
+    if found is None:
+        raise InputError(where, f"role must be one of {', '.join(_ROLES)}, got {name!r}")
+    return found
+
+
+def messages(where: str, row: dict[str, Any]) -> Sequence[Turn]:
+    """The conversation of a row; absent or null is an empty one."""
+    value = row.get("messages")
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise InputError(where, "messages must be a list")
+    turns = []
+    for number, message in enumerate(value):
+        if not isinstance(message, dict):
+            raise InputError(where, f"messages[{number}] must be an object with role and content")
+        place = f"{where}: messages[{number}]"
+        content = message.get("content")
+        if not isinstance(content, str):
+            raise InputError(place, "content must be a string")
+        turns.append(Turn(role(place, message.get("role")), content))
+    return turns

@@ -1,0 +1,63 @@
+"""The gRPC sidecar: guardrail.v1, ext_proc, health and reflection on one listener."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import grpc
+
+from guardrail.app.wiring import Sidecar
+from guardrail.errors import ConfigError
+from guardrail.transports.ext_proc import ExtProcServicer
+from guardrail.transports.grpc_native import GuardrailServicer
+from guardrail.transports.health import EXTERNAL_PROCESSOR, NATIVE, HealthService, enable_reflection
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 32 * 1024 * 1024),
+    ("grpc.so_reuseport", 0),  # a second sidecar on the same port must fail at start, not share it
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+@dataclass(slots=True)
+class SidecarServer:
+    """A running sidecar."""
+
+    server: grpc.aio.Server
+    health: HealthService
+    address: str
+    """"HOST:PORT" or "unix:PATH", with the port in fact bound."""
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new streams, let those under way finish for ``grace_s`` seconds, then cut them."""
+        await self.health.drain()
+        await self.server.stop(grace_s)
+
+    async def wait(self) -> None:
+        """Until the server has stopped."""
+        await self.server.wait_for_termination()
+
+
+async def start_server(sidecar: Sidecar, listen: str) -> SidecarServer:
+    """Serve on ``listen``: "HOST:PORT" (port 0 takes a free one) or "unix:PATH".
+
+    Raises:
+        ConfigError: the address is not one, or cannot be bound.
+    """
+    server = grpc.aio.server(options=_OPTIONS)
+    GuardrailServicer(sidecar.services).attach(server)
+    ExtProcServicer(sidecar.services).attach(server)
+    health = HealthService()
+    await health.attach(server)
+    enable_reflection(server, (NATIVE, EXTERNAL_PROCESSOR))
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        raise ConfigError("--listen", "", f"cannot bind {listen}: {error}") from error
+    await server.start()
+    await health.warmed_up()
+    await asyncio.sleep(0)
+    address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+    return SidecarServer(server, health, address)

@@ -1,0 +1,112 @@
+"""From settings to ``Services``: policy, pack, composer and telemetry, loaded and checked against each other.
+
+Everything that can be wrong is found here, before the first stream (invariant 9).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from guardrail.config.policies import DEFAULT_POLICY, load_policy
+from guardrail.core.verdicts import Role
+from guardrail.engine.causal import CausalScorer, load_scorer
+from guardrail.engine.pack import Pack, load_pack
+from guardrail.errors import ConfigError
+from guardrail.interventions.composer import load_composer
+from guardrail.observer import Observer, SilentObserver
+from guardrail.policy.rules import Policy, with_operating_points
+from guardrail.telemetry import Telemetry, telemetry
+from guardrail.transports.driver import Services
+
+Provider = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What one process is told by flags and environment variables."""
+
+    policy: Path | None = None
+    """Policy file; None is the policy that ships."""
+    pack: str = ""
+    """Classifier pack by name or directory; "" is the policy's."""
+    provider: Provider = "auto"
+    """Where the classifier runs."""
+    threads: int = 0
+    """Threads of one scoring step on the CPU; 0: one a core."""
+    audit: str = ""
+    """Audit log: a path, "-" for standard output, "" for none."""
+    templates: Path | None = None
+    """Directory of the operator's own words."""
+    resources: Path | None = None
+    """File of the operator's own places where help is."""
+    tenants: tuple[str, ...] = ()
+    """Tenants that may appear as a metric label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """Everything a process runs on; ``close`` gives it back."""
+
+    services: Services
+    scorer: CausalScorer
+    pack: Pack
+    telemetry: Telemetry | None
+
+    def close(self) -> None:
+        """Stop the engine and send what telemetry still has; blocks for seconds at most."""
+        self.scorer.close()
+        if self.telemetry is not None:
+            self.telemetry.shutdown()
+
+
+def load_checked_policy(path: Path | None, pack_name: str = "") -> tuple[Policy, Pack]:
+    """A policy with its pack: thresholds filled in, categories the pack cannot score refused.
+
+    Raises:
+        ConfigError: the policy is wrong, or asks for what its pack cannot do.
+        PackError: the pack cannot be used.
+    """
+    policy = load_policy(path)
+    pack = load_pack(pack_name or policy.pack)
+    source = str(path or DEFAULT_POLICY.name)
+    for name in policy.categories:
+        if name not in pack.categories:
+            reason = f"pack {pack.name} does not score it; it scores {', '.join(pack.categories)}"
+            raise ConfigError(source, f"categories.{name}", reason)
+    points = {role: pack.operating_points.get(role, {}) for role in (Role.USER, Role.ASSISTANT)}
+    filled = with_operating_points(policy, points)
+    if not any(rules.role(role) for rules in filled.categories.values() for role in points):
+        raise ConfigError(
+            source, "categories", f"nothing is judged: pack {pack.name} advises against all of them"
+        )
+    return filled, pack
+
+
+def assemble(
+    settings: Settings,
+    *,
+    environ: Mapping[str, str] | None = None,
+    offline: bool = False,
+) -> Sidecar:
+    """Load everything a process needs; the classifier is warmed up when this returns.
+
+    Args:
+        settings: what the operator said.
+        environ: where the ``OTEL_*`` variables are looked up; the process's if None.
+        offline: no telemetry, for commands that work on files.
+    """
+    policy, pack = load_checked_policy(settings.policy, settings.pack)
+    composer = load_composer(settings.templates, settings.resources)
+    told: Telemetry | None = None
+    observer: Observer = SilentObserver()
+    if not offline:
+        told = telemetry(environ or os.environ, audit=settings.audit, tenants=settings.tenants)
+        observer = told
+    scorer = load_scorer(pack, settings.provider, intra_op_threads=settings.threads)
+    services = Services(scorer, policy, composer, observer, time.monotonic)
+    return Sidecar(services, scorer, pack, told)

@@ -1,0 +1,177 @@
+"""The flags and their help. Each flag of a running sidecar is also an environment variable ``GUARDRAIL_<FLAG>``.
+
+Values from the environment are checked like flags; a flag given wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from guardrail import __version__
+from guardrail.app.wiring import Settings
+from guardrail.errors import ConfigError
+from guardrail.telemetry.logs import LEVELS
+
+EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input or usage. Each flag is also GUARDRAIL_<FLAG> in the environment."
+
+
+class _Flags:
+    """Adds flags whose defaults come from the environment."""
+
+    def __init__(self, parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+        self._parser = parser
+        self._environ = environ
+
+    def add(self, name: str, text: str, *, default: Any = None, **options: Any) -> None:
+        variable = "GUARDRAIL_" + name.removeprefix("--").replace("-", "_").upper()
+        value = self._environ.get(variable)
+        if value is not None:
+            choices = options.get("choices")
+            if choices and value not in choices:
+                raise ConfigError(variable, "", f"must be one of {', '.join(choices)}, got {value!r}")
+            try:
+                default = options.get("type", str)(value)
+            except ValueError as error:
+                raise ConfigError(variable, "", f"{value!r} is not a valid value") from error
+            options.pop("required", None)
+        if default not in (None, "") and "%(default)" not in text:
+            text += " (default: %(default)s)"
+        self._parser.add_argument(name, default=default, help=text, **options)
+
+
+def build_parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="guardrail",
+        description="A sidecar that guards LLM token streams and steps in constructively, in mid-stream.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"guardrail {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> _Flags:
+        sub = commands.add_parser(
+            name, help=text, description=text[:1].upper() + text[1:] + ".", epilog=EPILOG
+        )
+        return _Flags(sub, environ)
+
+    up = command("up", "guard an OpenAI-compatible server: sidecar and Envoy in front of it")
+    up.add("--upstream", "URL of the LLM server, e.g. http://127.0.0.1:8000", required=True, metavar="URL")
+    up.add(
+        "--listen",
+        "where clients connect; port 0 takes a free one",
+        default="127.0.0.1:8080",
+        metavar="HOST:PORT",
+    )
+    up.add(
+        "--envoy-concurrency", "Envoy's worker threads", type=_positive, default=min(2, os.cpu_count() or 1)
+    )
+    _running(up)
+
+    serve = command("serve", "run the gRPC sidecar alone: guardrail.v1, ext_proc, health, reflection")
+    serve.add("--listen", "HOST:PORT or unix:PATH", default="127.0.0.1:50051", metavar="ADDRESS")
+    _running(serve)
+
+    envoy = command("envoy-config", "print an Envoy configuration, or the filter alone")
+    envoy.add("--upstream", "URL of the LLM server", metavar="URL")
+    envoy.add("--listen", "where clients connect", default="127.0.0.1:8080", metavar="HOST:PORT")
+    envoy.add("--sidecar", "where the sidecar listens: HOST:PORT or unix:PATH", default="127.0.0.1:50051")
+    envoy.add(
+        "--filter-only",
+        "print the HTTP filter and the sidecar's cluster only",
+        action="store_true",
+        default=False,
+    )
+
+    for name, text in (
+        ("score", "score texts of a JSON-lines file, as a stream would have seen them"),
+        ("replay", "run recorded streams of a JSON-lines file through the whole pipeline"),
+    ):
+        offline = command(name, text)
+        offline.add("--input", "rows to read", type=Path, required=True, metavar="F.jsonl")
+        offline.add(
+            "--output",
+            "where to write, one answer a row, same order",
+            type=Path,
+            required=True,
+            metavar="G.jsonl",
+        )
+        _judging(offline)
+
+    check = command("check-config", "validate a policy file")
+    check._parser.add_argument("file", type=Path, metavar="FILE", help="policy file")  # noqa: SLF001 - a positional
+    check.add("--pack", "check against this pack instead of the policy's", default="")
+    check.add("--json", "answer as JSON", action="store_true", default=False)
+
+    doctor = command("doctor", "check providers, packs, checksums, Envoy, versions and resources")
+    _judging(doctor)
+    doctor.add("--json", "answer as JSON", action="store_true", default=False)
+    return parser
+
+
+def _judging(flags: _Flags) -> None:
+    """Flags of everything that scores."""
+    flags.add("--policy", "policy file; without it the default policy", type=Path, metavar="FILE")
+    flags.add("--pack", "classifier pack, by name or directory; without it the policy's", default="")
+    flags.add(
+        "--provider",
+        "where the classifier runs; cuda fails where CUDA does not work",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+    )
+    flags.add("--threads", "CPU threads of a scoring step; 0: one a core", type=_natural, default=0)
+    flags.add(
+        "--templates", "directory of your own words, laid over the shipped ones", type=Path, metavar="DIR"
+    )
+    flags.add(
+        "--resources",
+        "file of your own places where help is, laid over the shipped ones",
+        type=Path,
+        metavar="FILE",
+    )
+
+
+def _running(flags: _Flags) -> None:
+    """Flags of everything that serves."""
+    _judging(flags)
+    flags.add(
+        "--audit", "audit log, one JSON line an intervention: a path, or - for standard output", default=""
+    )
+    flags.add("--tenants", "comma-separated tenants that may appear as a metric label", default="")
+    flags.add(
+        "--grace-s", "seconds that streams under way may take when told to stop", type=float, default=10.0
+    )
+    flags.add("--log-level", "least severe message to log", choices=tuple(LEVELS), default="info")
+    flags.add("--log-format", "how to log, on standard error", choices=("text", "json"), default="text")
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """What the application is told."""
+    tenants = getattr(arguments, "tenants", "")
+    return Settings(
+        policy=arguments.policy,
+        pack=arguments.pack,
+        provider=arguments.provider,
+        threads=arguments.threads,
+        audit=getattr(arguments, "audit", ""),
+        templates=arguments.templates,
+        resources=arguments.resources,
+        tenants=tuple(name.strip() for name in tenants.split(",") if name.strip()),
+    )
+
+
+def _natural(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError(value)
+    return number
+
+
+def _positive(value: str) -> int:
+    if _natural(value) < 1:
+        raise ValueError(value)
+    return int(value)

@@ -1,0 +1,143 @@
+"""The ``guardrail`` command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import yaml
+
+from guardrail.app import doctor, offline, run
+from guardrail.app.envoy_config import bootstrap, filter_fragment, parse_listen, parse_upstream
+from guardrail.app.wiring import assemble, load_checked_policy
+from guardrail.cli.flags import build_parser, settings_of
+from guardrail.errors import ConfigError, GuardrailError, InputError, PackError, ProviderError
+from guardrail.telemetry import configure_logging
+
+_PROGRESS_EVERY = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    try:
+        parsed = build_parser().parse_args(arguments)
+        return int(_COMMANDS[parsed.command](parsed) or 0)
+    except (ConfigError, InputError) as error:
+        print(f"guardrail: {error}", file=sys.stderr)
+        return 2
+    except (PackError, ProviderError, GuardrailError) as error:
+        print(f"guardrail: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output has left: nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)
+
+
+def _up(parsed: argparse.Namespace) -> None:
+    upstream = parse_upstream(parsed.upstream)
+    parse_listen(parsed.listen)
+    configure_logging(parsed.log_level, parsed.log_format)
+    asyncio.run(
+        run.up(
+            settings_of(parsed),
+            upstream,
+            parsed.listen,
+            _announce,
+            grace_s=parsed.grace_s,
+            concurrency=parsed.envoy_concurrency,
+        ),
+    )
+
+
+def _serve(parsed: argparse.Namespace) -> None:
+    if not parsed.listen.startswith("unix:"):
+        parse_listen(parsed.listen)
+    configure_logging(parsed.log_level, parsed.log_format)
+    asyncio.run(run.serve(settings_of(parsed), parsed.listen, _announce, grace_s=parsed.grace_s))
+
+
+def _envoy_config(parsed: argparse.Namespace) -> None:
+    if parsed.filter_only:
+        config = filter_fragment(parsed.sidecar)
+    elif parsed.upstream is None:
+        raise ConfigError("--upstream", "", "is needed for a whole configuration (or ask for --filter-only)")
+    else:
+        config = bootstrap(parse_upstream(parsed.upstream), parsed.listen, parsed.sidecar)
+    print(yaml.safe_dump(config, sort_keys=False), end="")
+
+
+def _offline(parsed: argparse.Namespace) -> None:
+    command = offline.score if parsed.command == "score" else offline.replay
+    configure_logging("warning", "text")
+    sidecar = assemble(settings_of(parsed), offline=True)
+    try:
+        count = asyncio.run(command(sidecar.services, parsed.input, parsed.output, _progress()))
+    finally:
+        sidecar.close()
+    print(f"{count} rows written to {parsed.output}", file=sys.stderr)
+
+
+def _progress() -> Callable[[int], None]:
+    """Shows progress where a person is watching."""
+    if not sys.stderr.isatty():
+        return lambda _: None
+
+    def show(done: int) -> None:
+        if done % _PROGRESS_EVERY == 0:
+            print(f"\r{done} rows", end="", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _check_config(parsed: argparse.Namespace) -> int:
+    try:
+        policy, pack = load_checked_policy(parsed.file, parsed.pack)
+    except ConfigError as error:
+        if not parsed.json:
+            raise
+        problem = {
+            "ok": False,
+            "file": error.source,
+            "line": error.line,
+            "key": error.key,
+            "reason": error.reason,
+        }
+        print(json.dumps(problem))
+        return 2
+    if parsed.json:
+        print(json.dumps({"ok": True, "name": policy.name, "pack": f"{pack.name} {pack.version}"}))
+    else:
+        print(f"{parsed.file}: ok: policy {policy.name}, pack {pack.name} {pack.version}")
+    return 0
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    configure_logging("error", "text")
+    checks = doctor.examine(settings_of(parsed))
+    if parsed.json:
+        print(json.dumps([dataclasses.asdict(check) for check in checks]))
+    else:
+        doctor.say(checks)
+    return int(any(check.state == "fail" for check in checks))
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "up": _up,
+    "serve": _serve,
+    "envoy-config": _envoy_config,
+    "score": _offline,
+    "replay": _offline,
+    "check-config": _check_config,
+    "doctor": _doctor,
+}
