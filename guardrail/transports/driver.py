@@ -207,7 +207,7 @@ class StreamDriver:
         timing = self._policy.timing
         reason = "error"
         stance, failure = judge.failure(reason)
-        limit_ms = timing.abandon_ms if stance is FailureStance.HOLD else timing.scoring_deadline_ms
+        limit_ms = timing.scoring_deadline_ms if stance is FailureStance.PASS else timing.abandon_ms
         try:
             async with asyncio.timeout(limit_ms / 1000):
                 decisions = await self._score_prompt(judge)

