@@ -18,7 +18,10 @@ class LaneScorer(Protocol):
     """One conversation under scoring: the turns so far and the one being written."""
 
     def begin_turn(self, role: Role) -> None:
-        """Start a new turn; positions of scores count from its first code point."""
+        """Start a new turn; positions of scores count from its first code point.
+
+        Not while an ``extend`` is under way: to which turn its text belongs would be a guess.
+        """
         ...
 
     async def extend(self, text: str, *, tentative: bool = False) -> Sequence[TokenScore]:
@@ -26,7 +29,8 @@ class LaneScorer(Protocol):
 
         Args:
             text: must end where a word ends, unless ``tentative`` or the last of its turn.
-            tentative: score, but forget: the next call continues where this one began.
+            tentative: score, but forget: the next call continues where this one began. So it does
+                after a call that was cancelled.
 
         Returns:
             One entry a classifier token of ``text``; spans in code points of the turn. White space
@@ -39,11 +43,17 @@ class LaneScorer(Protocol):
         ...
 
     def fork(self) -> LaneScorer:
-        """An independent copy, sharing what has been scored so far."""
+        """An independent copy, in the same turn, sharing what has been scored so far.
+
+        Not while an ``extend`` is under way.
+        """
         ...
 
     def close(self) -> None:
-        """Free everything, including work that is queued; idempotent."""
+        """Free everything, including work that is queued; idempotent.
+
+        An ``extend`` that is under way ends with a ``ScoringError``.
+        """
         ...
 
 

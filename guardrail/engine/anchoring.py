@@ -1,0 +1,80 @@
+"""What to feed the network, and where a lane that outgrew its positions starts again.
+
+Rule 1: a token is fed with at most ``max_positions - 1`` tokens before it. When the window is full and
+one more token comes, the lane *re-anchors*: the start token, the marker of the role in whose turn the
+kept part begins, and the last half of the window are fed anew from position 0.
+Rule 2: where that happens depends on the number of tokens only, never on how text was cut into calls
+or steps (invariant 3).
+
+Pure: token ids in, passes out. Knows nothing of text, scores or caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Token ids to be fed one after the other onto one cache."""
+
+    ids: tuple[int, ...]
+    scored_from: int
+    """Index of the first id whose logits are wanted; those before it are context."""
+    fresh: bool
+    """Whether it starts on an empty cache, at position 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchoring:
+    """The rules of one pack.
+
+    Args:
+        start_id: the token every window begins with.
+        marker_ids: the tokens that open turns. No text can produce one, so a window tells its roles.
+        max_positions: tokens the network can attend to at once.
+    """
+
+    start_id: int
+    marker_ids: frozenset[int]
+    max_positions: int
+
+    def plan(self, window: Sequence[int], new: Sequence[int]) -> tuple[list[Pass], tuple[int, ...]]:
+        """How to feed ``new`` to a lane.
+
+        Args:
+            window: the ids in the lane's cache; empty for a new lane.
+            new: the ids to be scored, at least one; a new lane's begin with a marker.
+
+        Returns:
+            The passes, in order, whose wanted ids are together exactly ``new``; and the window after.
+        """
+        current = list(window)
+        passes: list[Pass] = []
+        ids: list[int] = []
+        fresh = not current
+        if fresh:
+            current.append(self.start_id)
+            ids.append(self.start_id)
+        scored_from = len(ids)
+        rest = list(new)
+        while rest:
+            room = self.max_positions - len(current)
+            taken, rest = rest[:room], rest[room:]
+            current += taken
+            ids += taken
+            if taken:
+                passes.append(Pass(tuple(ids), scored_from, fresh))
+            if rest:
+                current = self._anchor(current)
+                ids, scored_from, fresh = list(current), len(current), True
+        return passes, tuple(current)
+
+    def _anchor(self, window: Sequence[int]) -> list[int]:
+        kept_from = len(window) - (self.max_positions // 2 - 2)
+        kept = list(window[kept_from:])
+        if kept[0] in self.marker_ids:
+            return [self.start_id, *kept]
+        marker = next(token for token in reversed(window[:kept_from]) if token in self.marker_ids)
+        return [self.start_id, marker, *kept]

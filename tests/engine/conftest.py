@@ -1,0 +1,179 @@
+"""A toy pack and a toy network with exact arithmetic, and the real pack where there is one.
+
+The toy network remembers each token's id and position, and its logits are a checksum of all that a
+token may see: one wrong, missing, doubled or misplaced token anywhere in the past changes them. Its
+arithmetic is in whole numbers, so that equal means equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from guardrail.engine.cache import Geometry
+from guardrail.engine.causal import CausalScorer
+from guardrail.engine.pack import load_pack
+from guardrail.engine.session import StepInput, StepOutput
+
+CATEGORIES = ("crime", "self_harm")
+GEOMETRY = Geometry(layers=2, heads=1, head_dim=2, max_positions=64)
+
+
+class ToyNetwork:
+    """A network whose logits prove what it was shown; ``gate`` and ``broken`` are for the runner's tests."""
+
+    def __init__(self):
+        self.shapes = []
+        """Rows and longest row of every step."""
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.broken = False
+
+    def run(self, step: StepInput) -> StepOutput:
+        self.entered.release()
+        assert self.gate.wait(10)
+        if self.broken:
+            raise RuntimeError("toy network is broken")
+        rows, tokens = step.input_ids.shape
+        self.shapes.append((rows, tokens))
+        own = np.stack([step.input_ids, step.position_ids], axis=-1).astype(np.float32)
+        new_keys = np.broadcast_to(own[None, :, None], (2, rows, 1, tokens, 2)).copy()
+        logits = np.zeros((rows, tokens, 2, len(CATEGORIES)), np.float32)
+        for row in range(rows):
+            seen = np.concatenate([step.past_keys[1, row, 0, : step.past_length[row]], own[row]])
+            values = np.concatenate([step.past_values[0, row, 0, : step.past_length[row]], -own[row]])
+            assert (seen == -values).all()
+            checksums = np.cumsum((seen[:, 0].astype(np.int64) + 7) * (seen[:, 1].astype(np.int64) + 3))
+            for token, checksum in enumerate(checksums[step.past_length[row] :]):
+                logits[row, token] = [[checksum % 101, checksum % 103], [checksum % 107, checksum % 109]]
+        return StepOutput(logits, new_keys, -new_keys)
+
+
+def toy_tokenizer() -> Tokenizer:
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789漢字日本"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "[unused2]", "[unused3]"]
+    words += [
+        *letters,
+        *(f"##{letter}" for letter in letters),
+        *".,!?'\"-:;()[]/$",
+        "the",
+        "cat",
+        "sat",
+        "##ing",
+    ]
+    words += ["。", "、", "…", "—"]
+    tokenizer = Tokenizer(
+        models.WordPiece(
+            {word: index for index, word in enumerate(words)}, unk_token="[UNK]", max_input_chars_per_word=100
+        )
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    # As a sentence encoder's file comes: cutting and padding.
+    tokenizer.enable_truncation(128)
+    tokenizer.enable_padding(length=128)
+    return tokenizer
+
+
+def write_toy_pack(directory: Path, **changes) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "model.onnx").write_bytes(b"not a network")
+    toy_tokenizer().save(str(directory / "tokenizer.json"))
+
+    def entry(file, **more):
+        return {"file": file, "sha256": hashlib.sha256((directory / file).read_bytes()).hexdigest(), **more}
+
+    line = {"scale": 0.02, "offset": -1.0}
+    points = {"crime": {1: 0.3, 2: 0.5, 3: 0.8}, "self_harm": None}
+    manifest = {
+        "format": 1,
+        "name": "toy",
+        "version": "1",
+        "family": "causal",
+        "license": "Apache-2.0",
+        "model": entry("model.onnx", opset=17),
+        "tokenizer": entry("tokenizer.json"),
+        "roles": {
+            "user": {"marker": "[unused1]", "head": 0},
+            "assistant": {"marker": "[unused2]", "head": 1},
+            "system": {"marker": "[unused3]", "head": None},
+        },
+        "start_token": "[CLS]",
+        "max_positions": GEOMETRY.max_positions,
+        "layers": GEOMETRY.layers,
+        "heads": GEOMETRY.heads,
+        "head_dim": GEOMETRY.head_dim,
+        "categories": list(CATEGORIES),
+        "calibration": {role: dict.fromkeys(CATEGORIES, line) for role in ("user", "assistant")},
+        "operating_points": dict.fromkeys(("user", "assistant"), points),
+        "languages": ["en"],
+        "data": "none",
+        **changes,
+    }
+    (directory / "manifest.yaml").write_text(
+        yaml.safe_dump({key: value for key, value in manifest.items() if value is not ...}), encoding="utf-8"
+    )
+    return directory
+
+
+@pytest.fixture
+def geometry():
+    return GEOMETRY
+
+
+@pytest.fixture(scope="session")
+def write_pack():
+    """Write a toy pack to a directory; keyword arguments replace manifest keys, ``...`` removes one."""
+    return write_toy_pack
+
+
+@pytest.fixture(scope="session")
+def toy_pack(tmp_path_factory):
+    return load_pack(write_toy_pack(tmp_path_factory.mktemp("packs") / "toy"))
+
+
+@pytest.fixture
+def toy_network():
+    return ToyNetwork()
+
+
+@pytest.fixture
+def make_scorer(toy_pack):
+    """Toy scorers, closed at the end; keyword arguments go to ``CausalScorer``."""
+    made = []
+
+    def make(network=None, **options):
+        made.append(CausalScorer(toy_pack, network or ToyNetwork(), **options))
+        return made[-1]
+
+    yield make
+    for scorer in made:
+        scorer.runner._network.gate.set()
+        scorer.close()
+
+
+@pytest.fixture(scope="session")
+def shared_scorer(toy_pack):
+    """A toy scorer for tests that only score."""
+    scorer = CausalScorer(toy_pack, ToyNetwork())
+    yield scorer
+    scorer.close()
+
+
+@pytest.fixture(scope="session")
+def real_pack_directory():
+    """The pack the package ships, or the one named by GUARDRAIL_TEST_PACK."""
+    default = Path(__file__).resolve().parents[2] / "classifiers" / "packs" / "default"
+    directory = Path(os.environ.get("GUARDRAIL_TEST_PACK", default))
+    if not (directory / "manifest.yaml").is_file():
+        pytest.skip("there is no trained pack in classifiers/packs/default")
+    return directory

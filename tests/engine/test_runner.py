@@ -1,0 +1,193 @@
+"""The thread: whose result goes where, and what happens when things go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from guardrail.engine.anchoring import Pass
+from guardrail.engine.cache import KeyValueCache
+from guardrail.engine.runner import Runner, ScoringJob
+from guardrail.errors import OverloadedError, ScoringError
+
+
+@pytest.fixture
+def runner(toy_network, geometry):
+    runner = Runner(toy_network, geometry, max_queued_tokens=20)
+    yield runner
+    toy_network.gate.set()
+    runner.close()
+
+
+@pytest.fixture
+def make_job(geometry):
+    def make(*ids, tentative=False):
+        passes = [Pass(ids, scored_from=0, fresh=True)]
+        return ScoringJob(object(), passes, KeyValueCache(geometry), tentative=tentative)
+
+    return make
+
+
+async def entered(network):
+    """Wait until the thread is inside a step."""
+    assert await asyncio.to_thread(network.entered.acquire, timeout=10)
+
+
+async def test_logits_come_back_and_the_cache_has_grown(runner, make_job):
+    job = make_job(11, 12, 13)
+
+    logits = await runner.score(job)
+
+    assert logits.shape == (3, 2, 2)
+    assert job.cache.length == 3
+    assert runner.counts.tokens == 3
+    assert runner.queued_tokens == 0
+
+
+async def test_a_tentative_job_need_not_be_remembered(runner, make_job):
+    job = make_job(11, 12, tentative=True)
+
+    await runner.score(job)
+
+    assert job.cache.length == 0
+
+
+async def test_a_full_queue_refuses_and_recovers(runner, make_job, toy_network):
+    toy_network.gate.clear()
+    first, second = make_job(*range(12)), make_job(*range(8))
+    runner.submit(first)
+    runner.submit(second)
+
+    with pytest.raises(OverloadedError, match="20 tokens are queued, 1 more would pass 20"):
+        await runner.score(make_job(1))
+
+    toy_network.gate.set()
+    await asyncio.gather(first.result(), second.result())
+    assert len(await runner.score(make_job(1))) == 1
+    assert runner.counts.jobs_refused == 1
+
+
+async def test_an_idle_engine_takes_a_job_longer_than_the_queue(runner, make_job):
+    assert len(await runner.score(make_job(*range(50)))) == 50
+
+
+async def test_a_failed_step_fails_its_own_work_only(runner, make_job, toy_network):
+    toy_network.broken = True
+    with pytest.raises(ScoringError, match="the network failed: RuntimeError: toy network is broken"):
+        await runner.score(make_job(1, 2))
+    toy_network.broken = False
+
+    assert len(await runner.score(make_job(1, 2))) == 2
+    assert runner.queued_tokens == 0
+    assert runner.counts.failed_steps == 1
+
+
+async def test_cancelled_work_is_dropped_before_its_step(runner, make_job, toy_network):
+    toy_network.gate.clear()
+    under_way = make_job(1)
+    runner.submit(under_way)
+    await entered(toy_network)
+    waiting = asyncio.ensure_future(runner.score(make_job(*range(9))))  # noqa: TID251 - cancelled below
+    await asyncio.sleep(0)
+    assert runner.queued_tokens == 10
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    toy_network.gate.set()
+    await under_way.result()
+    await runner.score(make_job(2))
+
+    assert runner.counts.jobs_dropped == 1
+    assert runner.counts.tokens == 2
+    assert runner.queued_tokens == 0
+
+
+async def test_an_abandoned_job_ends_at_once_for_who_waits(runner, make_job, toy_network):
+    toy_network.gate.clear()
+    job = make_job(1)
+    runner.submit(job)
+    job.abandon("the lane was closed")
+
+    with pytest.raises(ScoringError, match="the lane was closed"):
+        await job.result()
+
+
+async def test_closing_finishes_what_is_queued_and_refuses_the_rest(runner, make_job, toy_network):
+    toy_network.gate.clear()
+    jobs = [make_job(1), make_job(2), make_job(*range(10))]
+    for job in jobs:
+        runner.submit(job)
+    closing = threading.Thread(target=runner.close)
+    closing.start()
+    toy_network.gate.set()
+
+    assert [len(logits) for logits in await asyncio.gather(*(job.result() for job in jobs))] == [1, 1, 10]
+    await asyncio.to_thread(closing.join)
+    with pytest.raises(ScoringError, match="closed"):
+        await runner.score(make_job(1))
+    runner.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_nobody_waits_for_a_thread_that_died_of_a_bug(runner, make_job, monkeypatch):
+    monkeypatch.setattr(runner._batcher, "pop_batch", None)
+
+    with pytest.raises(ScoringError, match="ended unexpectedly"):
+        await runner.score(make_job(1))
+    with pytest.raises(ScoringError, match="closed"):
+        await runner.score(make_job(1))
+
+
+async def test_many_lanes_share_steps(runner, make_job, toy_network):
+    toy_network.gate.clear()
+    runner.submit(make_job(0))
+    await entered(toy_network)
+    jobs = [make_job(number) for number in range(1, 9)]
+    for job in jobs:
+        runner.submit(job)
+    toy_network.gate.set()
+    results = await asyncio.gather(*(job.result() for job in jobs))
+
+    assert toy_network.shapes == [(1, 1), (8, 1)]
+    for number, logits in enumerate(results, start=1):
+        assert logits[0, 0, 0] == (number + 7) * 3 % 101
+    assert runner.counts.steps == len(runner.recent_step_s) == 2
+    assert runner.counts.padded_tokens == 9
+
+
+def test_several_event_loops_are_served(runner, make_job):
+    results = {}
+
+    def one_loop(name):
+        async def score():
+            return [float((await runner.score(make_job(name + step)))[0, 0, 0]) for step in range(20)]
+
+        results[name] = asyncio.run(score())
+
+    threads = [threading.Thread(target=one_loop, args=(name,)) for name in (10, 50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for name in (10, 50):
+        assert results[name] == [(name + step + 7) * 3 % 101 for step in range(20)]
+
+
+def test_a_closed_loop_harms_nobody_else(runner, make_job, toy_network):
+    toy_network.gate.clear()
+
+    async def leave():
+        runner.submit(make_job(1))
+
+    asyncio.run(leave())
+    toy_network.gate.set()
+
+    async def stay():
+        return await runner.score(make_job(2))
+
+    assert np.isfinite(asyncio.run(stay())).all()
