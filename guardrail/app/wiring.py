@@ -92,6 +92,7 @@ def assemble(
     *,
     environ: Mapping[str, str] | None = None,
     offline: bool = False,
+    observer: Observer | None = None,
 ) -> Sidecar:
     """Load everything a process needs; the classifier is warmed up when this returns.
 
@@ -99,13 +100,16 @@ def assemble(
         settings: what the operator said.
         environ: where the ``OTEL_*`` variables are looked up; the process's if None.
         offline: no telemetry, for commands that work on files.
+        observer: told of everything as well; offline, it alone is told.
     """
     policy, pack = load_checked_policy(settings.policy, settings.pack)
     composer = load_composer(settings.templates, settings.resources)
     told: Telemetry | None = None
-    observer: Observer = SilentObserver()
+    observer = observer or SilentObserver()
     if not offline:
-        told = telemetry(environ or os.environ, audit=settings.audit, tenants=settings.tenants)
+        told = telemetry(
+            environ or os.environ, audit=settings.audit, tenants=settings.tenants, also=[observer]
+        )
         observer = told
     scorer = load_scorer(pack, settings.provider, intra_op_threads=settings.threads)
     services = Services(scorer, policy, composer, observer, time.monotonic)

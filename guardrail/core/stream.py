@@ -142,6 +142,11 @@ class GuardedStream:
         return self._text.released
 
     @property
+    def held(self) -> int:
+        """Code points that have come and may still leave."""
+        return 0 if self._closed else self._text.held
+
+    @property
     def closed(self) -> bool:
         """Whether ``EndLane`` was said."""
         return self._closed
@@ -175,7 +180,7 @@ class GuardedStream:
         return commands
 
     def _receive(self, text: str) -> None:
-        if self._closed or self._terminal:
+        if self._closed or self._terminal or self._withholding:
             self._dropped += len(text)
             return
         self._text.append(text)

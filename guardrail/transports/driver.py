@@ -44,6 +44,8 @@ from guardrail.transports.tasks import spawn
 
 MAX_WAITING_OUTPUTS = 4096
 """Outputs that may wait for the transport before ``chunk`` stops taking text."""
+MAX_HELD_CHARS = 256 * 1024
+"""Text that may wait for its scores before ``chunk`` stops taking more; one chunk may exceed it."""
 MAX_CONTEXT_CHARS = 6000
 """Earlier turns shown to the scorer; a default pack sees 512 tokens, so more would be thrown away there."""
 _RETRY_S = 0.05  # pause before knocking again at a scorer that said it is full
@@ -153,7 +155,7 @@ class StreamDriver:
         self._prompt_task = spawn(self._judge_prompt(), name=f"prompt {opening.stream_id}")
 
     async def chunk(self, lane: str, text: str) -> None:
-        """Text arrived on a lane; waits while the transport is behind with its outputs."""
+        """Text arrived on a lane; waits while transport or scorer are behind."""
         await self._room.wait()
         if not self._closed:
             self._tell(self._lane(lane), on.ChunkReceived(text))
@@ -175,8 +177,7 @@ class StreamDriver:
         """Everything that must reach the client, in order, up to and including ``StreamClosed``."""
         while True:
             output = await self._outputs.get()
-            if self._outputs.qsize() < MAX_WAITING_OUTPUTS:
-                self._room.set()
+            self._update_room()
             yield output
             if isinstance(output, StreamClosed):
                 return
@@ -186,7 +187,7 @@ class StreamDriver:
         taken: list[Output] = []
         while not self._outputs.empty():
             taken.append(self._outputs.get_nowait())
-        self._room.set()
+        self._update_room()
         return taken
 
     async def cancel(self, outcome: str) -> None:
@@ -371,6 +372,15 @@ class StreamDriver:
                         self._end_lane(lane, intervened=intervened)
                     case _:
                         assert_never(command)
+        self._update_room()
+
+    def _update_room(self) -> None:
+        """Take text or stop taking it, by what waits for the transport and for scores."""
+        held = sum(lane.guard.held for lane in self._lanes.values())
+        if self._closed or (self._outputs.qsize() < MAX_WAITING_OUTPUTS and held < MAX_HELD_CHARS):
+            self._room.set()
+        else:
+            self._room.clear()
 
     def _wake_after(self, lane: _Lane, delay_s: float) -> None:
         if lane.timer is not None:
@@ -464,7 +474,7 @@ class StreamDriver:
         self._drop_conversation()
         if self._prompt_task is not None and self._prompt_task is not asyncio.current_task():
             self._prompt_task.cancel()
-        self._room.set()
+        self._update_room()
         self._record(
             records.StreamEnded(
                 self._opening.stream_id,
@@ -495,8 +505,6 @@ class StreamDriver:
 
     def _put(self, output: Output) -> None:
         self._outputs.put_nowait(output)
-        if self._outputs.qsize() >= MAX_WAITING_OUTPUTS:
-            self._room.clear()
 
     def _record(self, record: records.Record) -> None:
         self._services.observer.record(record)
