@@ -59,7 +59,7 @@ def _reason(kind: str, message: str, path: Sequence[Hashable], value: object) ->
         )
         close = difflib.get_close_matches(str(path[-1]), known, n=1)
         return "unknown key" + (f"; did you mean {close[0]!r}?" if close else "")
-    if kind == "missing" or kind == "missing_argument":
+    if kind in {"missing", "missing_argument"}:
         return "is missing"
     reason = message.removeprefix("Value error, ")
     if kind.startswith(("literal", "float", "int", "string", "bool", "greater", "less")):

@@ -132,7 +132,7 @@ class LaneJudge:
 
     def _conclude(self, findings: Sequence[Finding], level: Level) -> Verdict:
         decisions = [self._decide(finding) for finding in findings]
-        best = max(decisions, key=_weight)
+        best = max(decisions, key=weight)
         if best.kind is Kind.ALLOW:
             return Verdict(level, None, findings)
         return Verdict(Level.ACT if best.kind > Kind.ANNOTATE else level, best, findings)
@@ -148,6 +148,7 @@ class LaneJudge:
         return Decision(chosen, finding, rationale)
 
 
-def _weight(decision: Decision) -> tuple[int, int, int, float]:
+def weight(decision: Decision) -> tuple[int, int, int, float]:
+    """What decides between decisions: the more intrusive, the more severe, the more specific, the surer."""
     finding = decision.finding
     return decision.kind, finding.severity, -rank(finding.category), finding.score

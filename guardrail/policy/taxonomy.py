@@ -8,24 +8,24 @@ CATEGORIES = MappingProxyType(
     {
         "self_harm": "suicide and self-injury: ideation, plans, methods, encouragement",
         "mental_distress": "distress without ideation; drives redirection to help, never a block",
-        "violence": "threats, incitement and instructions for violence against others",
-        "hate_harassment": "hate, harassment and dehumanising speech",
-        "sexual": "sexual content",
         "child_safety": "endangerment or sexualisation of minors",
         "weapons_cbrn": "weapons, explosives and chemical, biological, radiological, nuclear harm",
         "drugs": "making, getting or misusing illegal drugs",
-        "crime_other": "other crimes: theft, trafficking, evading the law",
         "cyber": "malware, intrusion and other attacks on computers",
         "fraud_scam": "fraud, scams and deception for gain",
         "privacy_pii": "exposing or hunting down private data of people",
-        "injection_jailbreak": "attempts to override the model's instructions",
+        "sexual": "sexual content",
+        "hate_harassment": "hate, harassment and dehumanising speech",
+        "violence": "threats, incitement and instructions for violence against others",
+        "crime_other": "other crimes: theft, trafficking, evading the law",
         "medical_advice": "dangerous or unqualified medical advice",
+        "injection_jailbreak": "attempts to override the model's instructions",
         "misinformation": "false claims that can harm",
         "other_unethical": "other unethical conduct",
         "any_harm": "harmful, without telling which kind",
     },
 )
-"""Category to what it means, most specific duty of care first."""
+"""Category to what it means; care for the user first, then the most specific first."""
 
 FAILURE = "failure"
 """Not a risk: the category of decisions taken because text could not be scored."""

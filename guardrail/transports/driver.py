@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
+import traceback
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ from guardrail.core.stream import GuardedStream, LaneRules
 from guardrail.core.verdicts import Decision, FailureStance, Finding, Role, TokenScore
 from guardrail.engine.scorer import LaneScorer, Scorer
 from guardrail.errors import GuardrailError, InputError, OverloadedError, ScoringError
-from guardrail.policy.judge import LaneJudge
+from guardrail.policy.judge import LaneJudge, weight
 from guardrail.policy.rules import Policy
 from guardrail.transports.outputs import (
     FindingNoted,
@@ -50,6 +52,8 @@ MAX_CONTEXT_CHARS = 6000
 """Earlier turns shown to the scorer; a default pack sees 512 tokens, so more would be thrown away there."""
 _RETRY_S = 0.05  # pause before knocking again at a scorer that said it is full
 USER_LANE = "user"
+
+_log = logging.getLogger(__name__)
 
 
 class Composer(Protocol):
@@ -204,29 +208,34 @@ class StreamDriver:
 
     async def _judge_prompt(self) -> None:
         """Score the conversation and tell every lane what it means for the answer."""
+        try:
+            self._set_prompt(await self._prompt_decisions())
+        except Exception as error:  # noqa: BLE001 - a stream that waits for ever is worse than one that ends
+            self._break(error)
+
+    async def _prompt_decisions(self) -> Sequence[Decision]:
         judge = LaneJudge(self._policy, Role.USER)
         timing = self._policy.timing
-        reason = "error"
-        stance, failure = judge.failure(reason)
+        stance, _ = judge.failure("late")
         limit_ms = timing.scoring_deadline_ms if stance is FailureStance.PASS else timing.abandon_ms
         try:
             async with asyncio.timeout(limit_ms / 1000):
-                decisions = await self._score_prompt(judge)
+                return await self._score_prompt(judge)
         except TimeoutError:
             reason = "late"
         except OverloadedError:
             reason = "overload"
         except GuardrailError:
             reason = "error"
-        else:
-            self._set_prompt(decisions)
-            return
+        except Exception as error:  # noqa: BLE001 - whatever a scorer raises, the policy says what follows
+            _log_defect(error)
+            reason = "error"
         self._drop_conversation()
         stance, failure = judge.failure(reason)
         chars = sum(len(turn.text) for turn in self._opening.conversation)
         self._record(records.ScoringFailed(self._opening.stream_id, USER_LANE, reason, stance.value, chars))
         self.note_unscanned("prompt", chars)
-        self._set_prompt(() if stance is FailureStance.PASS else (failure,))
+        return () if stance is FailureStance.PASS else (failure,)
 
     async def _score_prompt(self, judge: LaneJudge) -> list[Decision]:
         conversation = self._conversation = self._services.scorer.open()
@@ -244,8 +253,8 @@ class StreamDriver:
                     findings += verdict.findings
                     decisions += [verdict.decision] if verdict.decision else []
         self._note_findings(USER_LANE, findings)
-        # The most intrusive first: a lane takes one redirect per category and ends at the first replacement.
-        return sorted(decisions, key=lambda d: (d.kind, d.finding.severity, d.finding.score), reverse=True)
+        # The weightiest first: a lane has room for one redirect at a time and ends at the first replacement.
+        return sorted(decisions, key=weight, reverse=True)
 
     def _context(self) -> tuple[list[Turn], int]:
         """The turns to show the scorer, and from which of them on user turns are judged.
@@ -317,6 +326,8 @@ class StreamDriver:
                 event = on.ScoringFailed("overload")
             except ScoringError:
                 pass
+            except Exception as error:  # noqa: BLE001 - as in _prompt_decisions
+                _log_defect(error)
             finally:
                 late.cancel()
             if isinstance(event, on.ScoringFailed) and lane.scorer is not None:
@@ -342,6 +353,12 @@ class StreamDriver:
         """Hand an event to a lane's core and carry its commands out, in order."""
         if self._closed:
             return
+        try:
+            self._carry_out(lane, event)
+        except Exception as error:  # noqa: BLE001 - tasks and timers call this: nobody else would end the stream
+            self._break(error)
+
+    def _carry_out(self, lane: _Lane, event: on.Event) -> None:
         events = deque([event])
         while events:
             for command in lane.guard.handle(events.popleft()):
@@ -461,6 +478,11 @@ class StreamDriver:
             intervened = any(lane.inserted for lane in self._lanes.values())
             self._close("intervened" if intervened else "completed")
 
+    def _break(self, error: Exception) -> None:
+        """A defect, ours or of what we were given: the stream ends as an error instead of hanging."""
+        _log_defect(error)
+        self._close("error")
+
     def _close(self, outcome: str) -> None:
         if self._closed:
             return
@@ -532,3 +554,9 @@ class StreamDriver:
                 guard = self._lanes[lane].guard
                 self._tally.exposure += max(0, min(guard.released, span.end) - span.start)
             self._put(FindingNoted(lane, finding))
+
+
+def _log_defect(error: Exception) -> None:
+    """Say where it happened, not the error's words: they may quote what it choked on (invariant 8)."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("internal error %s\n%s", type(error).__qualname__, where)
