@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 CATEGORIES = (
     "self_harm",
@@ -37,7 +37,7 @@ ROLES = ("user", "assistant")
 """Order of the heads in the model's output; a system turn is context and has no head."""
 
 ROLE_MARKERS = {"user": "[unused1]", "assistant": "[unused2]", "system": "[unused3]"}
-START_TOKEN = "[CLS]"
+START_TOKEN = "[CLS]"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Architecture:
         return self.hidden // self.heads
 
 
-class CausalLayer(nn.Module):
+class CausalLayer(nn.Module):  # type: ignore[misc,unused-ignore]
     """One post-norm transformer layer that sees only the past."""
 
     def __init__(self, arch: Architecture) -> None:
@@ -80,20 +80,20 @@ class CausalLayer(nn.Module):
         def split(x: Tensor) -> Tensor:
             return x.view(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
 
-        mixed = F.scaled_dot_product_attention(
+        mixed = functional.scaled_dot_product_attention(
             split(self.query(hidden)),
             split(self.key(hidden)),
             split(self.value(hidden)),
             is_causal=True,
         )
         mixed = self.attention_out(mixed.transpose(1, 2).reshape(batch, tokens, width))
-        hidden = self.attention_norm(hidden + F.dropout(mixed, dropout, self.training))
-        inner = self.inner_out(F.gelu(self.inner(hidden)))
-        out: Tensor = self.output_norm(hidden + F.dropout(inner, dropout, self.training))
+        hidden = self.attention_norm(hidden + functional.dropout(mixed, dropout, self.training))
+        inner = self.inner_out(functional.gelu(self.inner(hidden)))
+        out: Tensor = self.output_norm(hidden + functional.dropout(inner, dropout, self.training))
         return out
 
 
-class CausalClassifier(nn.Module):
+class CausalClassifier(nn.Module):  # type: ignore[misc,unused-ignore]
     """Per-token category logits for both roles."""
 
     def __init__(self, arch: Architecture | None = None, dropout: float = 0.1) -> None:
@@ -115,7 +115,7 @@ class CausalClassifier(nn.Module):
         batch, tokens = input_ids.shape
         places = torch.arange(tokens, device=input_ids.device)
         hidden = self.embedding_norm(self.words(input_ids) + self.positions(places))
-        hidden = F.dropout(hidden, self.dropout, self.training)
+        hidden = functional.dropout(hidden, self.dropout, self.training)
         for layer in self.layers:
             hidden = layer(hidden, self.dropout)
         logits: Tensor = self.head(hidden)
@@ -162,4 +162,5 @@ def load_checkpoint(path: Path) -> CausalClassifier:
     """Read the model of a training checkpoint, in evaluation mode."""
     model = CausalClassifier()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["model"])
-    return model.eval()
+    model.eval()
+    return model

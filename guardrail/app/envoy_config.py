@@ -177,6 +177,7 @@ def bootstrap(upstream: Upstream, listen: str, sidecar: str, *, admin: bool = Fa
     listener = {
         "name": "guarded",
         "address": _socket(host, port),
+        "enable_reuse_port": False,  # a second Envoy on the same port must fail at start, not share it
         "per_connection_buffer_limit_bytes": _BUFFER_BYTES,
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]},

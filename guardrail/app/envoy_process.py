@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
+import os
+import re
 import shutil
-import signal
 import sys
 import urllib.request
 from pathlib import Path
@@ -20,7 +20,17 @@ from guardrail.errors import ConfigError, GuardrailError
 _READY_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 5.0
 _POLL_S = 0.05
-_PR_SET_PDEATHSIG = 1
+_DRAIN_POLL_S = 0.1
+
+# Becomes the program it is given, after asking the kernel to end it (SIGKILL, 9) when its parent is gone,
+# however that went (PR_SET_PDEATHSIG, 1). A preexec_fn would run between fork and exec of a process full
+# of threads, which may deadlock, and makes gRPC complain about the fork.
+_DIE_WITH_PARENT = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def find_envoy() -> Path:
@@ -51,6 +61,7 @@ class EnvoyProcess:
         self._concurrency = concurrency
         self._process: asyncio.subprocess.Process | None = None
         self._log = directory / "envoy.log"
+        self._admin_file = directory / "admin"
 
     async def start(self) -> str:
         """Start and wait until it serves.
@@ -61,18 +72,17 @@ class EnvoyProcess:
         Raises:
             ConfigError: it refused its configuration or could not bind.
         """
-        config_file, admin_file = self._directory / "envoy.yaml", self._directory / "admin"
+        config_file, admin_file = self._directory / "envoy.yaml", self._admin_file
         config_file.write_text(yaml.safe_dump(self._config, sort_keys=False))
         arguments = ["-c", config_file, "--admin-address-path", admin_file, "--log-path", self._log]
         arguments += ["--disable-hot-restart", "--concurrency", self._concurrency, "--log-level", "warning"]
         self._process = await asyncio.create_subprocess_exec(
-            find_envoy(),
+            *_command(find_envoy()),
             *map(str, arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours to handle: streams are drained first
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
         try:
             async with asyncio.timeout(_READY_DEADLINE_S):
@@ -92,6 +102,17 @@ class EnvoyProcess:
         assert self._process is not None
         return await self._process.wait()
 
+    async def drain(self, deadline_s: float) -> None:
+        """Take no more connections, and let the requests under way finish for ``deadline_s`` at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await asyncio.to_thread(_stop_listening, self._admin_file)
+                while True:
+                    active = await asyncio.to_thread(_active_requests, self._admin_file)
+                    if active == 0 or self._process is None or self._process.returncode is not None:
+                        return
+                    await asyncio.sleep(_DRAIN_POLL_S)
+
     async def stop(self) -> None:
         """Ask it to end, then make it; idempotent."""
         process = self._process
@@ -107,16 +128,35 @@ class EnvoyProcess:
                 await process.wait()
 
     def _complaint(self) -> str:
-        """The last line Envoy logged as an error."""
+        """The last thing Envoy logged as an error, without what it says about our configuration's type."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        return next(
-            (line for line in reversed(lines) if "[critical]" in line or "[error]" in line), "no reason given"
-        )
+        errors = (line for line in reversed(lines) if "[critical]" in line or "[error]" in line)
+        last = next(errors, "no reason given")
+        quoted = re.search("error `(.*)` initializing config", last)
+        return quoted[1] if quoted else last
 
 
-def _die_with_parent() -> None:
-    """Runs in the child before Envoy does: the kernel ends it when we are gone, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _command(envoy: Path) -> list[str]:
+    if sys.platform != "linux":
+        return [str(envoy)]
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), str(envoy)]
+
+
+def _stop_listening(admin_file: Path) -> None:
+    url = f"http://{admin_file.read_text().strip()}/drain_listeners"
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, data=b"", timeout=2) as answer:
+        answer.read()
+
+
+def _active_requests(admin_file: Path) -> int:
+    """How many of our clients' requests are under way; 0 when Envoy does not say."""
+    stat = "http.guarded.downstream_rq_active"
+    url = f"http://{admin_file.read_text().strip()}/stats?filter=^{stat}$"
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return int(answer.read().decode().partition(":")[2].strip() or 0)
+    except (OSError, ValueError):
+        return 0
 
 
 def _listener_address(admin_file: Path) -> str:

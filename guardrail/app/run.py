@@ -56,6 +56,7 @@ async def up(
             try:
                 announce(f"ready http://{await envoy.start()}")
                 await _until_first(stopped, envoy)
+                await envoy.drain(grace_s)
             finally:
                 await envoy.stop()
     finally:

@@ -11,7 +11,7 @@ from guardrail.core.verdicts import Decision, TokenScore
 
 @dataclass(frozen=True, slots=True)
 class PromptJudged:
-    """The user's side has been judged; until then nothing is scored or released."""
+    """The user's side has been judged; until then nothing is scored or, in enforce mode, released."""
 
     decisions: Sequence[Decision] = ()
     """What the policy wants done in the answer because of the prompt."""

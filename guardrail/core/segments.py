@@ -15,9 +15,10 @@ import re
 MAX_WORD_CHARS = 64
 """Longest word in code points. WordPiece gives up on words over 100 characters, so cut well before."""
 
-_TERMINATORS = ".!?…"
+_TERMINATORS = ".!?…।॥؟۔։።။។"
 _WIDE_TERMINATORS = "。！？｡"
-_CLOSERS = "\"'”’)]}»*_`"
+_WIDE_CLOSERS = "」』）】》〉〕"
+_CLOSERS = "\"'”’)]}»*_`" + _WIDE_CLOSERS
 _ABBREVIATIONS = frozenset(
     {
         "mr",
@@ -107,7 +108,7 @@ def ends_sentence(before: str, after: str) -> bool:
 
     Args:
         before: the text up to the position; its last few dozen code points are enough.
-        after: what follows; its first two code points are enough.
+        after: what follows; its first four code points are enough.
     """
     if not before:
         return False
@@ -117,7 +118,8 @@ def ends_sentence(before: str, after: str) -> bool:
     if not stripped:
         return False
     if stripped[-1] in _WIDE_TERMINATORS:
-        return True
+        # No space follows these: what closes the sentence, or ends it once more, still belongs to it.
+        return not after.startswith((*_CLOSERS, *_WIDE_TERMINATORS, *_TERMINATORS))
     if stripped[-1] not in _TERMINATORS or not after[:1].isspace():
         return False
     if stripped[-1] != ".":

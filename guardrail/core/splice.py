@@ -8,22 +8,32 @@ in constant memory, and knows Markdown's block marks and punctuation but no lang
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from guardrail.core.segments import ends_sentence
 
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
+_FENCE = re.compile(r"^([ \t]*)(`{3,}(?=[^`]*$)|~{3,})")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s")
-_LINE_CHARS = 2000  # of a line, only its first and last part matter
+_LINE_HEAD_CHARS = 200  # of a line, only its first and last part matter
+_LINE_TAIL_CHARS = 200
+_MAX_FENCE_INDENT = 3  # deeper is an indented code block, except inside a list
 _ELLIPSIS = "…"
 
 
 class ClientView:
-    """What one lane of the client's answer looks like so far, as far as joining needs it."""
+    """What one lane of the client's answer looks like so far, as far as joining needs it.
+
+    Everything it says depends on what was read, never on the pieces in which it was read (invariant 3).
+    """
 
     def __init__(self) -> None:
-        self._line = ""
+        self._head = ""  # the current line's first code points
+        self._tail = ""  # and its last ones, when it is longer than that
+        self._ticks = 0  # back quotes in the current line
+        self._bolds = 0  # "**" in the current line
+        self._open_star = False  # the line so far ends with half a "**"
         self._blank_before = True  # the line before the current one is blank, or there is none
-        self._fence = ""  # the mark that opened the code block we are in
+        self._fence = ""  # the mark that opened the code block we are in, with its indent
         self._in_list = False
         self.empty = True
         """Nothing but white space was read."""
@@ -34,32 +44,51 @@ class ClientView:
             self.empty = False
         *complete, rest = text.split("\n")
         for part in complete:
-            self._end_line(self._line + part)
-            self._line = ""
-        self._line += rest
-        if len(self._line) > _LINE_CHARS:
-            self._line = self._line[:200] + self._line[-200:]
+            self._extend_line(part)
+            self._end_line()
+        self._extend_line(rest)
 
-    def _end_line(self, line: str) -> None:
-        fence = _FENCE.match(line)
-        if self._fence:
-            closes = fence and fence[1].startswith(self._fence) and not line[fence.end() :].strip()
-            if closes:
-                self._fence = ""
-        elif fence:
-            self._fence = fence[1]
+    @property
+    def _line(self) -> str:
+        return self._head + self._tail
+
+    def _extend_line(self, text: str) -> None:
+        if not text:
+            return
+        room = _LINE_HEAD_CHARS - len(self._head)
+        self._head += text[:room]
+        self._tail = (self._tail + text[room:])[-_LINE_TAIL_CHARS:]
+        self._ticks += text.count("`")
+        stars = "*" + text if self._open_star else text
+        self._bolds += stars.count("**")
+        self._open_star = (len(stars) - len(stars.rstrip("*"))) % 2 == 1
+
+    def _end_line(self) -> None:
+        line = self._line
+        self._fence = self._fence_after(line)
         self._blank_before = not line.strip()
         self._in_list = bool(_LIST_ITEM.match(line)) or (
             self._in_list and (self._blank_before or line.startswith((" ", "\t")))
         )
+        self._head, self._tail, self._ticks, self._bolds, self._open_star = "", "", 0, 0, False
+
+    def _fence_after(self, line: str) -> str:
+        """The code block we are in once ``line`` has ended: its opening mark, or ""."""
+        found = _FENCE.match(line)
+        if self._fence:
+            mark = self._fence.lstrip()
+            closes = found and found[2].startswith(mark) and not line[found.end() :].strip()
+            return "" if closes else self._fence
+        if found and (self._in_list or len(found[1]) <= _MAX_FENCE_INDENT):
+            return found[1] + found[2]
+        return ""
 
     @property
     def in_block(self) -> bool:
         """Inside a code block, a table or a list: no place to put a paragraph if it can wait."""
-        fence_opens = _FENCE.match(self._line) is not None
         return bool(
             self._fence
-            or fence_opens
+            or self._fence_after(self._line)
             or self._line.lstrip().startswith("|")
             or _LIST_ITEM.match(self._line)
             or (self._in_list and (self._line.startswith((" ", "\t")) or not self._line)),
@@ -69,11 +98,11 @@ class ClientView:
         """What must stand between what was read and a paragraph of ours."""
         if self.empty:
             return ""
-        if self._fence:
-            return ("\n" if self._line else "") + self._fence + "\n\n"
-        opened = _FENCE.match(self._line)
-        if opened:
-            return "\n" + opened[1] + "\n\n"
+        fence = self._fence_after(self._line)
+        if fence:
+            return ("\n" if self._line else "") + fence + "\n\n"
+        if self._fence:  # the line that closes it has not ended
+            return "\n\n"
         if not self._line.strip():
             return "" if self._blank_before else "\n"
         if self._line.lstrip().startswith("|"):
@@ -81,13 +110,13 @@ class ClientView:
         return self._close_sentence() + "\n\n"
 
     def _close_sentence(self) -> str:
-        marks = "`" if self._line.count("`") % 2 else ""
-        body = _LIST_ITEM.sub("", self._line)
-        marks += "**" if not marks and body.count("**") % 2 else ""
+        marks = "`" if self._ticks % 2 else ""
+        marks += "**" if not marks and self._bolds % 2 else ""
         text = self._line.rstrip()
         if ends_sentence(text, "\n") or text.endswith((":", _ELLIPSIS)):
             return marks
-        glued = text[-1:].isalnum() or text[-1:] in ")]\"'”’*_`"
+        # Letters, digits and the signs that combine with them: Thai and Hindi words end with such.
+        glued = unicodedata.category(text[-1])[0] in "LNM" or text[-1] in ")]\"'”’*_`"
         return marks + (_ELLIPSIS if glued or self._line != text else " " + _ELLIPSIS)
 
 
@@ -95,7 +124,7 @@ def after_insert(following: str) -> str:
     """What must stand between a paragraph of ours and the upstream's ``following`` text.
 
     Args:
-        following: how the upstream goes on; its first two code points are enough.
+        following: how the upstream goes on; its first four code points are enough.
     """
     if following.startswith(("\n\n", "\r\n\r\n")):
         return ""

@@ -64,13 +64,15 @@ from guardrail.core.spans import Span
 from guardrail.core.splice import ClientView, after_insert
 from guardrail.core.verdicts import Decision, FailureStance, Judge, Kind, Level, TokenScore, Verdict
 
+_LOOK_BACK = 64  # code points before a position that say whether a sentence ends there
+
 
 @dataclass(frozen=True, slots=True)
 class LaneRules:
     """What a policy says about holding and releasing, whatever the category."""
 
     enforce: bool = True
-    """False (observe): text leaves as it arrives, decisions are only noted."""
+    """False (observe): text leaves as it arrives, even before the prompt is judged; decisions are only noted."""
     open_word_deadline_s: float = 0.25
     """How long a word may stay open before it is scored as it stands; 0 switches the timer off."""
     max_held_chars: int = 800
@@ -115,7 +117,9 @@ class GuardedStream:
         self._judged = 0
         self._tried = 0  # up to where the open word was scored tentatively
         self._out: _Out | None = None
+        self._timer_for: tuple[int, int] | None = None  # the open word the timer was set for
         self._hold_at: int | None = None
+        self._pending_at: int | None = None  # where a risk begins that waits to be confirmed
         self._inserts: deque[_Insert] = deque()
         self._redirect: Decision | None = None  # waits for a natural boundary
         self._redirected: set[str] = set()
@@ -171,6 +175,7 @@ class GuardedStream:
             case InsertComposed(composition=composition):
                 self._insert(composition)
             case Woken():
+                self._timer_for = None
                 self._score_open_word()
             case _:
                 assert_never(event)
@@ -214,37 +219,43 @@ class GuardedStream:
             self._place_redirect(start, word)
             # A word without a token (white space, marks the classifier drops) changes nothing.
             level = Level.CLEAR if self._hold_at is None else Level.WATCH
-            free_to = start  # how far the hold point may move up
             if queue and queue[0].span.start < end:
                 level = Level.CLEAR
             while queue and queue[0].span.start < end:
                 verdict = self._judge.judge(queue.popleft())
                 level = max(level, verdict.level)
-                free_to = start if verdict.pending_at is None else min(start, verdict.pending_at)
+                self._pending_at = verdict.pending_at
                 self._take_verdict(verdict, start)
                 if self._terminal:
                     return
             self._judged = end
             self._outline.read(word)
-            self._mark_word(Span(start, end), level, free_to)
+            self._mark_word(Span(start, end), level)
             start = end
 
-    def _mark_word(self, word: Span, level: Level, free_to: int) -> None:
-        """Clear the word, pin or lift the hold point; it never moves up past ``free_to``."""
+    def _mark_word(self, word: Span, level: Level) -> None:
+        """Clear the word, pin or lift the hold point."""
         if self._rules.enforce:
             if level is Level.CLEAR:
                 self._hold_at = None
             elif self._hold_at is None:
                 self._hold_at = max(word.start, self._text.released)
-            elif word.end - self._hold_at > self._rules.max_held_chars:
-                self._hold_at = self._last_sentence_end(self._hold_at, max(self._hold_at, free_to))
+            else:
+                self._limit_hold(word)
         self._text.clear(word.end)
+
+    def _limit_hold(self, word: Span) -> None:
+        """Move the hold point up when it holds too much, but never past a risk that waits to be confirmed."""
+        if self._hold_at is None or word.end - self._hold_at <= self._rules.max_held_chars:
+            return
+        free_to = word.start if self._pending_at is None else min(word.start, self._pending_at)
+        self._hold_at = self._last_sentence_end(self._hold_at, max(self._hold_at, free_to))
 
     def _last_sentence_end(self, start: int, end: int) -> int:
         """The last sentence end in ``(start, end)`` that shows by what follows it, else ``end``."""
         text = self._text.text(start, end)
         for at in range(len(text) - 1, 0, -1):
-            if ends_sentence(text[:at], text[at : at + 2]):
+            if ends_sentence(text[max(0, at - _LOOK_BACK) : at], text[at : at + 4]):
                 return start + at
         return end
 
@@ -263,7 +274,9 @@ class GuardedStream:
             self._commands.append(NoteDecision(decision, at, enforced=self._rules.enforce))
             return
         if kind is Kind.REDIRECT:
-            if decision.finding.category not in self._redirected and self._redirect is None:
+            waiting = self._redirect
+            graver = waiting is None or decision.finding.severity > waiting.finding.severity
+            if graver and decision.finding.category not in self._redirected:
                 self._redirected.add(decision.finding.category)
                 self._redirect = decision
             return
@@ -282,7 +295,7 @@ class GuardedStream:
         """Put a waiting redirect in line if ``word``, at position ``at``, begins behind a boundary."""
         if self._redirect is None or self._hold_at is not None or at < self._text.released:
             return
-        before = self._text.text(max(0, at - 64), at)
+        before = self._text.text(max(0, at - _LOOK_BACK), at)
         if self._outline.in_block or not ends_sentence(before, word):
             return
         self._inserts.append(_Insert(self._redirect, at, terminal=False, following=word))
@@ -318,13 +331,14 @@ class GuardedStream:
         self._commands.append(NoteUnscanned(len(out.span)))
         self._outline.read(self._text.text(self._judged, out.span.end))
         self._judged = out.span.end
+        self._limit_hold(Span(out.span.end, out.span.end))
         self._text.clear(out.span.end)
 
     # -- moving on -----------------------------------------------------------------------------------
 
     def _advance(self) -> None:
         late = self._out is not None and self._out.passed
-        if self._prompt_judged and not self._terminal and (late or not self._rules.enforce):
+        if not self._terminal and (late or not self._rules.enforce):
             self._text.clear(self._text.arrived)
         self._score_words()
         self._wrap_up()
@@ -340,7 +354,10 @@ class GuardedStream:
         if size:
             self._send(Span(start, start + size), tentative=False)
         elif self._open_word_waits() and self._rules.open_word_deadline_s > 0:
-            self._commands.append(WakeAfter(self._rules.open_word_deadline_s))
+            # Counted from the word's first character: a word that grows must not put its deadline off.
+            if self._timer_for != (self._judged, self._tried):
+                self._timer_for = (self._judged, self._tried)
+                self._commands.append(WakeAfter(self._rules.open_word_deadline_s))
 
     def _open_word_waits(self) -> bool:
         """Whether there is an open word that a reader waits for and that was not yet tried as it stands."""
@@ -386,7 +403,7 @@ class GuardedStream:
 
     def _flush(self) -> None:
         """Release what may leave, up to the first insert that still wants its words."""
-        if not self._prompt_judged:
+        if not self._prompt_judged and self._rules.enforce:
             return
         limit = self._text.cleared if self._hold_at is None else min(self._hold_at, self._text.cleared)
         first = self._inserts[0] if self._inserts else None

@@ -16,7 +16,10 @@ from guardrail.engine.scorer import LaneScorer
 from guardrail.errors import ScoringError
 
 Scores = Mapping[str, float]
-_WORD = re.compile(r"[\u3000-\u9fff]|(?:(?![\u3000-\u9fff])[^\W_])+|[^\w\s]|_")
+# Kana, Han and full-width signs are tokens by themselves: the core cuts words there, and a scorer must
+# not care where (invariant 3).
+_WIDE = r"\u3001-\u9fff\uf900-\ufaff\uff00-\uff0f\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_WIDE}]|(?:(?![{_WIDE}])[^\W_])+|[^\w\s]|_")
 
 
 def score_words(text: str, offset: int, words: Mapping[str, Scores]) -> list[TokenScore]:

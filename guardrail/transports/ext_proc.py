@@ -12,7 +12,8 @@ Protocol rules this file keeps (Envoy's external_processor.proto, FULL_DUPLEX_ST
 * ``immediate_response`` is never used: behind response headers it would tear the stream (invariant 5).
 
 Requests are echoed as they come, so the model starts as early as without us; a copy is read for the
-conversation. What no dialect knows is echoed too, and counted (invariant 7).
+conversation. A request that cannot be read is the upstream's to refuse; should it answer all the same, the
+answer is guarded without a conversation. What no dialect knows is echoed, and counted (invariant 7).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as pb_grpc
 
 from guardrail import observer as records
-from guardrail.errors import InputError
+from guardrail.errors import GuardrailError, InputError
 from guardrail.transports.driver import Services, StreamDriver
 from guardrail.transports.http_context import HttpContext, read_headers
 from guardrail.transports.outputs import (
@@ -58,7 +59,8 @@ from guardrail.wire.negotiate import CHAT_COMPLETIONS, RequestParser, request_pa
 MAX_CHUNK_BYTES = 60 * 1024
 """Largest body chunk we send; Envoy recommends at most 64 KiB."""
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
-"""Largest request body a copy is kept of; a longer one passes and its conversation is not read."""
+"""Largest request body a copy is kept of; a longer one passes and its conversation is not read, which is
+counted. Its answer is guarded like any other."""
 MAX_WAITING_RESPONSES = 256
 """Answers that may wait for Envoy before we stop reading from it."""
 _LINGER_S = 5.0  # for Envoy to close its side after our last answer
@@ -126,7 +128,9 @@ class _HttpStream:
         self._http: HttpContext | None = None
         self._parser: RequestParser | None = None
         self._request_body: bytearray | None = bytearray()
-        self._request_done = False
+        self._request_bytes = 0
+        self._request_ended = False
+        self._opened = False
         self._request: GuardedRequest | None = None
         self._driver: StreamDriver | None = None
         self._wire: ResponseStream | None = None
@@ -187,11 +191,7 @@ class _HttpStream:
             case "request_headers":
                 self._take_request_headers(message.request_headers)
             case "request_body":
-                body = message.request_body
-                self._send(pb.ProcessingResponse(request_body=_streamed(body.body, end=body.end_of_stream)))
-                self._keep_request(body.body)
-                if body.end_of_stream:
-                    await self._open()
+                await self._take_request_body(message.request_body)
             case "request_trailers":
                 self._send(pb.ProcessingResponse(request_trailers=pb.TrailersResponse()))
                 await self._open()
@@ -213,29 +213,26 @@ class _HttpStream:
         common = pb.CommonResponse(header_mutation=pb.HeaderMutation(remove_headers=remove))
         self._send(pb.ProcessingResponse(request_headers=pb.HeadersResponse(response=common)))
 
-    def _keep_request(self, body: bytes) -> None:
-        kept = self._request_body
-        if self._parser is None or kept is None:
-            return
-        if len(kept) + len(body) > MAX_REQUEST_BYTES:
-            self._request_body = None
-            self._echo = _Echo("request_too_large")
-            return
-        kept += body
+    async def _take_request_body(self, body: pb.HttpBody) -> None:
+        if self._request_ended:
+            return  # a duplicate end
+        self._request_ended = body.end_of_stream
+        self._send(pb.ProcessingResponse(request_body=_streamed(body.body, end=body.end_of_stream)))
+        if self._parser is not None and not self._opened:
+            self._request_bytes += len(body.body)
+            if self._request_bytes > MAX_REQUEST_BYTES:
+                self._request_body = None
+            elif self._request_body is not None:
+                self._request_body += body.body
+        if body.end_of_stream:
+            await self._open()
 
     async def _open(self) -> None:
         """The request is complete: open the guarded stream it asks for."""
-        if self._request_done or self._http is None:
+        if self._opened or self._http is None or self._parser is None:
             return
-        self._request_done = True
-        if self._parser is None or self._request_body is None:
-            return
-        body, self._request_body = bytes(self._request_body), None
-        try:
-            request = self._parser(body)
-        except InputError:
-            self._echo = _Echo("malformed_request")  # the upstream will say so itself
-            return
+        self._opened = True
+        request = self._read_request(self._parser)
         opening = StreamOpening(
             self._stream_id,
             "ext_proc",
@@ -253,6 +250,18 @@ class _HttpStream:
             self._driver = StreamDriver(replace(opening, mode=""), self._services)
         self._request = request
         await self._driver.start()
+
+    def _read_request(self, parser: RequestParser) -> GuardedRequest:
+        """What the request asks for; of one that cannot be read, only how much went unread."""
+        body, self._request_body = self._request_body, None
+        reason = "request_too_large"
+        if body is not None:
+            try:
+                return parser(bytes(body))
+            except InputError:
+                reason = "malformed_request"
+        unscanned = {reason: self._request_bytes}
+        return GuardedRequest(conversation=(), stream=False, include_usage=False, unscanned=unscanned)
 
     async def _take_response_headers(self, headers: pb.HttpHeaders) -> None:
         await self._open()  # an upstream may answer before it has read the whole request
@@ -346,8 +355,10 @@ class _HttpStream:
             if closed is None:
                 self._send_body(body)
                 continue
-            if closed.outcome in {"completed", "intervened"}:
-                self._end_response(body, closed)
+            if closed.outcome not in {"completed", "intervened"}:
+                # Ended by an error of ours: the client must not take what it has for the whole answer.
+                raise GuardrailError(f"stream {self._stream_id} ended: {closed.outcome}")
+            self._end_response(body, closed)
             return
 
     def _render(self, output: Output) -> bytes:

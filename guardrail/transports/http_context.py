@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 PREFIX = "x-guardrail-"
 LOCALE = PREFIX + "locale"
@@ -22,6 +23,7 @@ class HttpContext:
 
     method: str
     path: str
+    """Without its query, percent-decoded: servers route by what it means, so that is what is guarded."""
     locale: str
     tenant: str
     mode: str
@@ -37,7 +39,7 @@ def read_headers(headers: Iterable[tuple[str, str]]) -> HttpContext:
     own = tuple(name for name in values if name.startswith(PREFIX))
     return HttpContext(
         method=values.get(":method", ""),
-        path=values.get(":path", ""),
+        path=unquote(values.get(":path", "").partition("?")[0]),
         locale=_own(values, LOCALE) or first_language(values.get("accept-language", "")),
         tenant=_own(values, TENANT),
         mode=_own(values, MODE),
