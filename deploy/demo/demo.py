@@ -102,36 +102,32 @@ async def stage() -> AsyncIterator[Stage]:
 
     step("loading SmolLM2-135M-Instruct into a llama.cpp server")
     llm = await asyncio.to_thread(start_llm)
-    try:
-        host, _, port = llm.listening_address.removeprefix("http://").rpartition(":")
-        tap = Tap(host, int(port))
-        tap_port = await tap.start()
-        recorded = ScriptedUpstream()
-        step("loading the default classifier pack into the sidecar")
-        notes = Notes()
-        sidecar = await asyncio.to_thread(assemble, settings(), observer=notes)
-        with tempfile.TemporaryDirectory(prefix="guardrail-demo-") as name:
-            socket = f"unix:{name}/guardrail.sock"
-            async with recorded:
-                server = await start_server(sidecar, socket)
-                step("starting Envoy")
-                url = parse_upstream(f"http://127.0.0.1:{tap_port}")
-                config = bootstrap(url, "127.0.0.1:0", socket, admin=True)
-                add_recording_route(config, recorded.port)
-                envoy = EnvoyProcess(config, Path(name))
-                try:
-                    address = await envoy.start()
-                    step(
-                        f"ready: client -> Envoy {address} -> llama.cpp, guarded by the sidecar over ext_proc"
-                    )
-                    yield Stage(f"http://{address}", tap, recorded, notes)
-                finally:
-                    await envoy.stop()
-                    await server.stop(0)
-                    await tap.stop()
-                    await asyncio.to_thread(sidecar.close)
-    finally:
-        await asyncio.to_thread(llm.stop)
+    host, _, port = llm.listening_address.removeprefix("http://").rpartition(":")
+    tap = Tap(host, int(port))
+    tap_port = await tap.start()
+    recorded = ScriptedUpstream()
+    step("loading the default classifier pack into the sidecar")
+    notes = Notes()
+    sidecar = await asyncio.to_thread(assemble, settings(), observer=notes)
+    with tempfile.TemporaryDirectory(prefix="guardrail-demo-") as name:
+        socket = f"unix:{name}/guardrail.sock"
+        async with recorded:
+            server = await start_server(sidecar, socket)
+            step("starting Envoy")
+            url = parse_upstream(f"http://127.0.0.1:{tap_port}")
+            config = bootstrap(url, "127.0.0.1:0", socket, admin=True)
+            add_recording_route(config, recorded.port)
+            envoy = EnvoyProcess(config, Path(name))
+            try:
+                address = await envoy.start()
+                step(f"ready: client -> Envoy {address} -> llama.cpp, guarded by the sidecar over ext_proc")
+                yield Stage(f"http://{address}", tap, recorded, notes)
+            finally:
+                await envoy.stop()
+                await server.stop(0)
+                await tap.stop()
+                await asyncio.to_thread(sidecar.close)
+    del llm  # the server ends with its last reference
 
 
 def settings() -> Settings:
@@ -275,8 +271,8 @@ async def main() -> int:
 def quiet_llm() -> None:
     """llama.cpp logs to standard error from C++: keep it out of the demo's output."""
     if os.environ.get("GUARDRAIL_DEMO_VERBOSE") != "1":
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 2)
+        sys.stderr = os.fdopen(os.dup(2), "w")  # what Python says is still worth reading
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 if __name__ == "__main__":
