@@ -69,6 +69,8 @@ def _guarded(name: str, run: Callable[[], Iterator[Check]]) -> list[Check]:
         found.extend(run())
     except GuardrailError as error:
         found.append(Check(name, "fail", str(error)))
+    except Exception as error:  # noqa: BLE001 - a check that breaks is an answer, and stops none of the others
+        found.append(Check(name, "fail", f"{type(error).__name__}: {error}"))
     return found
 
 

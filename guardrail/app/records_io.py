@@ -33,11 +33,25 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise InputError(where, f"is not JSON: {error.msg} at column {error.colno}") from error
+            except (ValueError, RecursionError) as error:  # a number or a nesting beyond Python's limits
+                raise InputError(where, "is JSON beyond what can be read") from error
+            # Only an escape can smuggle in half a surrogate pair: such a string is not text and cannot be
+            # written to a file again.
+            if "\\ud" in line.lower() and _holds_half_a_pair(row):
+                raise InputError(where, "holds half a surrogate pair, which is no Unicode text")
             if not isinstance(row, dict):
                 raise InputError(where, "must be a JSON object")
             if "id" not in row:
                 raise InputError(where, "id is missing")
             yield where, row
+
+
+def _holds_half_a_pair(row: object) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _decoded(lines: Iterator[str], path: Path) -> Iterator[str]:

@@ -16,7 +16,7 @@ from guardrail.config.policies import DEFAULT_POLICY, load_policy
 from guardrail.core.verdicts import Role
 from guardrail.engine.causal import CausalScorer, load_scorer
 from guardrail.engine.pack import Pack, load_pack
-from guardrail.errors import ConfigError
+from guardrail.errors import ConfigError, PackError
 from guardrail.interventions.composer import load_composer
 from guardrail.observer import Observer, SilentObserver
 from guardrail.policy.rules import Policy, with_operating_points
@@ -69,17 +69,27 @@ def load_checked_policy(path: Path | None, pack_name: str = "") -> tuple[Policy,
 
     Raises:
         ConfigError: the policy is wrong, or asks for what its pack cannot do.
-        PackError: the pack cannot be used.
+        PackError: the pack asked for, or the default policy's, cannot be used.
     """
     policy = load_policy(path)
-    pack = load_pack(pack_name or policy.pack)
     source = str(path or DEFAULT_POLICY.name)
+    try:
+        pack = load_pack(pack_name or policy.pack)
+    except PackError as error:
+        if pack_name or path is None:
+            raise
+        raise ConfigError(source, "pack", str(error)) from error
     for name in policy.categories:
         if name not in pack.categories:
             reason = f"pack {pack.name} does not score it; it scores {', '.join(pack.categories)}"
             raise ConfigError(source, f"categories.{name}", reason)
     points = {role: pack.operating_points.get(role, {}) for role in (Role.USER, Role.ASSISTANT)}
-    filled = with_operating_points(policy, points)
+    try:
+        filled = with_operating_points(policy, points)
+    except ValueError as error:
+        raise ConfigError(
+            source, "categories", f"with the operating points of pack {pack.name}: {error}"
+        ) from error
     if not any(rules.role(role) for rules in filled.categories.values() for role in points):
         raise ConfigError(
             source, "categories", f"nothing is judged: pack {pack.name} advises against all of them"

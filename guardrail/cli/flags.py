@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from guardrail.errors import ConfigError
 from guardrail.telemetry.logs import LEVELS
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input or usage. Each flag is also GUARDRAIL_<FLAG> in the environment."
+
+_SWITCH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 
 
 class _Flags:
@@ -30,17 +33,26 @@ class _Flags:
         variable = "GUARDRAIL_" + name.removeprefix("--").replace("-", "_").upper()
         value = self._environ.get(variable)
         if value is not None:
-            choices = options.get("choices")
-            if choices and value not in choices:
-                raise ConfigError(variable, "", f"must be one of {', '.join(choices)}, got {value!r}")
-            try:
-                default = options.get("type", str)(value)
-            except ValueError as error:
-                raise ConfigError(variable, "", f"{value!r} is not a valid value") from error
+            default = _from_environment(variable, value, options)
             options.pop("required", None)
-        if default not in (None, "") and "%(default)" not in text:
+        if default is not False and default not in (None, "") and "%(default)" not in text:
             text += " (default: %(default)s)"
         self._parser.add_argument(name, default=default, help=text, **options)
+
+
+def _from_environment(variable: str, value: str, options: Mapping[str, Any]) -> Any:
+    """A flag's value as a variable gives it, checked as the flag is."""
+    if options.get("action") == "store_true":
+        if value.lower() not in _SWITCH:
+            raise ConfigError(variable, "", f"must be true or false, got {value!r}")
+        return _SWITCH[value.lower()]
+    choices = options.get("choices")
+    if choices and value not in choices:
+        raise ConfigError(variable, "", f"must be one of {', '.join(choices)}, got {value!r}")
+    try:
+        return options.get("type", str)(value)
+    except ValueError as error:
+        raise ConfigError(variable, "", f"{value!r} is not a valid value") from error
 
 
 def build_parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
@@ -143,7 +155,7 @@ def _running(flags: _Flags) -> None:
     )
     flags.add("--tenants", "comma-separated tenants that may appear as a metric label", default="")
     flags.add(
-        "--grace-s", "seconds that streams under way may take when told to stop", type=float, default=10.0
+        "--grace-s", "seconds that streams under way may take when told to stop", type=_seconds, default=10.0
     )
     flags.add("--log-level", "least severe message to log", choices=tuple(LEVELS), default="info")
     flags.add("--log-format", "how to log, on standard error", choices=("text", "json"), default="text")
@@ -167,6 +179,13 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 def _natural(value: str) -> int:
     number = int(value)
     if number < 0:
+        raise ValueError(value)
+    return number
+
+
+def _seconds(value: str) -> float:
+    number = float(value)
+    if not 0 <= number < inf:
         raise ValueError(value)
     return number
 

@@ -106,15 +106,14 @@ def _check_config(parsed: argparse.Namespace) -> int:
     except ConfigError as error:
         if not parsed.json:
             raise
-        problem = {
-            "ok": False,
-            "file": error.source,
-            "line": error.line,
-            "key": error.key,
-            "reason": error.reason,
-        }
-        print(json.dumps(problem))
+        where = {"file": error.source, "line": error.line, "key": error.key}
+        print(json.dumps({"ok": False, **where, "reason": error.reason}))
         return 2
+    except PackError as error:
+        if not parsed.json:
+            raise
+        print(json.dumps({"ok": False, "file": error.pack, "line": None, "key": "", "reason": error.reason}))
+        return 1
     if parsed.json:
         print(json.dumps({"ok": True, "name": policy.name, "pack": f"{pack.name} {pack.version}"}))
     else:

@@ -49,13 +49,17 @@ def read_yaml(path: Path) -> YamlSource:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
+        lines: dict[tuple[Hashable, ...], int] = {}
+        if node is not None:
+            _walk(name, node, (), lines)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or "is not YAML"
         raise ConfigError(name, "", str(reason), mark.line + 1 if mark else None) from error
-    lines: dict[tuple[Hashable, ...], int] = {}
-    if node is not None:
-        _walk(name, node, (), lines)
+    except ValueError as error:  # a value that looks like a date or a number and is none
+        raise ConfigError(name, "", f"holds a value that cannot be read: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(name, "", "is nested too deeply, or refers to itself") from error
     return YamlSource(name, data, lines)
 
 

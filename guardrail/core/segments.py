@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 
 MAX_WORD_CHARS = 64
-"""Longest word in code points. WordPiece gives up on words over 100 characters, so cut well before."""
+"""Longest word, and longest white space before one, in code points. WordPiece gives up on words over 100
+characters, so cut well before."""
 
 _TERMINATORS = ".!?…।॥؟۔։።။។"
 _WIDE_TERMINATORS = "。！？｡"
@@ -68,23 +69,24 @@ def word_ends(text: str, *, final: bool = False) -> list[int]:
     """
     ends: list[int] = []
     start = 0
-    in_word = False  # a character that is not white space was seen since ``start``
+    body = -1  # where the word's first character that is not white space stands
     for i, char in enumerate(text):
         if char.isspace():
-            if in_word:
+            if body >= 0:
                 ends.append(i)
-                start, in_word = i, False
+                start, body = i, -1
         elif _is_wide(char):
-            if in_word:
+            if body >= 0:
                 ends.append(i)
             ends.append(i + 1)
-            start, in_word = i + 1, False
+            start, body = i + 1, -1
             continue
-        else:
-            in_word = True
-        if i + 1 - start >= MAX_WORD_CHARS:
+        elif body < 0:
+            body = i
+        # White space and what follows it count apart: spaces in front must not cut a word in two.
+        if i + 1 - (start if body < 0 else body) >= MAX_WORD_CHARS:
             ends.append(i + 1)
-            start, in_word = i + 1, False
+            start, body = i + 1, -1
     if final and start < len(text):
         ends.append(len(text))
     return ends
@@ -98,7 +100,7 @@ def scorable(text: str, *, final: bool = False) -> int:
     """
     ends = word_ends(text, final=final)
     for end in ends:
-        if end < len(text) and not (text[end].isspace() or _is_wide(text[end]) or _is_wide(text[end - 1])):
+        if end < len(text) and not any(char.isspace() or _is_wide(char) for char in text[end - 1 : end + 1]):
             return end
     return ends[-1] if ends else 0
 

@@ -73,6 +73,8 @@ class LaneRules:
 
     enforce: bool = True
     """False (observe): text leaves as it arrives, even before the prompt is judged; decisions are only noted."""
+    prose: bool = True
+    """False: the text is JSON or the like. Help inserted there would break it, so redirects are only noted."""
     open_word_deadline_s: float = 0.25
     """How long a word may stay open before it is scored as it stands; 0 switches the timer off."""
     max_held_chars: int = 800
@@ -270,8 +272,10 @@ class GuardedStream:
         kind = decision.kind
         if kind is Kind.ALLOW:
             return
-        if not self._rules.enforce or kind is Kind.ANNOTATE:
-            self._commands.append(NoteDecision(decision, at, enforced=self._rules.enforce))
+        inapplicable = kind is Kind.REDIRECT and not self._rules.prose
+        if not self._rules.enforce or kind is Kind.ANNOTATE or inapplicable:
+            enforced = self._rules.enforce and not inapplicable
+            self._commands.append(NoteDecision(decision, at, enforced=enforced))
             return
         if kind is Kind.REDIRECT:
             waiting = self._redirect
@@ -353,11 +357,15 @@ class GuardedStream:
         size = scorable(text, final=self._finished)
         if size:
             self._send(Span(start, start + size), tentative=False)
-        elif self._open_word_waits() and self._rules.open_word_deadline_s > 0:
-            # Counted from the word's first character: a word that grows must not put its deadline off.
-            if self._timer_for != (self._judged, self._tried):
-                self._timer_for = (self._judged, self._tried)
-                self._commands.append(WakeAfter(self._rules.open_word_deadline_s))
+        elif self._open_word_waits():
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Once an open word, from its first character: a word that grows must not put its deadline off."""
+        word = (self._judged, self._tried)
+        if self._rules.open_word_deadline_s > 0 and self._timer_for != word:
+            self._timer_for = word
+            self._commands.append(WakeAfter(self._rules.open_word_deadline_s))
 
     def _open_word_waits(self) -> bool:
         """Whether there is an open word that a reader waits for and that was not yet tried as it stands."""

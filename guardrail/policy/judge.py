@@ -63,7 +63,9 @@ class LaneJudge:
         severities = sorted(thresholds, reverse=True)
         kinds = {s: rules.clamp(kind(by_role.interventions[s]), s) for s in severities}
         acting = [thresholds[s] for s in severities if kinds[s] > Kind.ANNOTATE]
-        watch = by_role.watch if by_role.watch is not None else _WATCH_SHARE * min(acting, default=0.0)
+        lowest = min(acting, default=0.0)
+        # Never above the lowest threshold: text of a risk that waits to be confirmed must be held.
+        watch = min(by_role.watch, lowest) if by_role.watch is not None else _WATCH_SHARE * lowest
         runs = {int(s): Run(thresholds[s], debounce) for s in severities}
         return _Tracked(
             category, rules, {int(s): k for s, k in kinds.items()}, runs, watch if acting else None
@@ -77,13 +79,18 @@ class LaneJudge:
             score = token.scores.get(tracked.category, 0.0)
             if tracked.watch is not None:
                 hot = hot or score >= tracked.watch
-                cool = cool and score < tracked.watch - self._policy.hold_back.margin
+                # A margin wider than a low watch threshold would leave nothing cool, and the lane held for good.
+                margin = min(self._policy.hold_back.margin, tracked.watch / 2)
+                cool = cool and score < tracked.watch - margin
             confirmed = [s for s, run in tracked.runs.items() if run.add(score, token.span)]
             self._report(tracked, confirmed, findings)
         watching = self._watch.add(hot=hot, cool=cool)
+        if not findings and not watching:
+            return CLEAR_VERDICT
+        level, pending_at = (Level.WATCH if watching else Level.CLEAR), self._pending_at()
         if not findings:
-            return Verdict(Level.WATCH, pending_at=self._pending_at()) if watching else CLEAR_VERDICT
-        return self._conclude(findings, Level.WATCH if watching else Level.CLEAR)
+            return Verdict(level, pending_at=pending_at)
+        return self._conclude(findings, level, pending_at)
 
     def finish(self) -> Verdict:
         """The verdict when no token will follow: a risk that was waiting to be confirmed stands."""
@@ -130,12 +137,12 @@ class LaneJudge:
         run = tracked.runs[worst]
         into.append(Finding(tracked.category, worst, run.peak, run.span, self._role))
 
-    def _conclude(self, findings: Sequence[Finding], level: Level) -> Verdict:
+    def _conclude(self, findings: Sequence[Finding], level: Level, pending_at: int | None = None) -> Verdict:
         decisions = [self._decide(finding) for finding in findings]
         best = max(decisions, key=weight)
         if best.kind is Kind.ALLOW:
-            return Verdict(level, None, findings)
-        return Verdict(Level.ACT if best.kind > Kind.ANNOTATE else level, best, findings)
+            return Verdict(level, None, findings, pending_at)
+        return Verdict(Level.ACT if best.kind > Kind.ANNOTATE else level, best, findings, pending_at)
 
     def _decide(self, finding: Finding) -> Decision:
         tracked = next(t for t in self._tracked if t.category == finding.category)

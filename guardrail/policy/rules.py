@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Literal
 
 from guardrail.core.verdicts import FailureStance, Kind, Role
@@ -45,8 +46,8 @@ class RoleRules:
     """Severity to the risk score from which on a text has it; must name the same severities and not fall
     as severity rises. Unset: the operating points that the pack's makers chose."""
     watch: float | None = None
-    """Score from which on text is held back; unset: 0.8 times the lowest threshold that intervenes.
-    Categories that only annotate never hold text."""
+    """Score from which on text is held back; unset: 0.8 times the lowest threshold that intervenes, and
+    never more than that threshold. Categories that only annotate never hold text."""
     debounce_tokens: int | None = None
     """Consecutive tokens over a threshold that make a finding; unset: the policy's."""
 
@@ -122,10 +123,10 @@ class Timing:
     """How long late scores are waited for before the text counts as failed and the stance is followed."""
 
     def __post_init__(self) -> None:
-        if self.open_word_deadline_ms < 0:
-            raise ValueError("open_word_deadline_ms must not be negative")
-        if not 0 < self.scoring_deadline_ms <= self.abandon_ms:
-            raise ValueError("needs 0 < scoring_deadline_ms <= abandon_ms")
+        if not 0 <= self.open_word_deadline_ms < inf:
+            raise ValueError("open_word_deadline_ms must be a number of milliseconds, not negative")
+        if not 0 < self.scoring_deadline_ms <= self.abandon_ms < inf:
+            raise ValueError("needs 0 < scoring_deadline_ms <= abandon_ms, both finite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,7 @@ class HoldBackRules:
     settle_tokens: int = 6
     """Tokens below the watch threshold (less ``margin``) until a watched lane counts as settled."""
     margin: float = 0.05
-    """How far below the watch threshold a score must fall to count towards settling."""
+    """How far below the watch threshold a score must fall to count towards settling; at most half of it."""
 
     def __post_init__(self) -> None:
         if self.max_held_chars < 80 or self.settle_tokens < 1 or not 0 <= self.margin < 1:

@@ -96,7 +96,9 @@ class _KeywordLane:
         return tokens
 
     def fork(self) -> LaneScorer:
-        return _KeywordLane(self._scorer)
+        copy = _KeywordLane(self._scorer)
+        copy._position = self._position  # noqa: SLF001 - its own class
+        return copy
 
     def close(self) -> None:
         if not self._closed:

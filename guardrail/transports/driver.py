@@ -121,6 +121,7 @@ class StreamDriver:
         timing, hold = self._policy.timing, self._policy.hold_back
         self._rules = LaneRules(
             enforce=self.mode == "enforce",
+            prose=not opening.structured,
             open_word_deadline_s=timing.open_word_deadline_ms / 1000,
             max_held_chars=hold.max_held_chars,
         )

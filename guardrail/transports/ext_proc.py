@@ -66,6 +66,10 @@ MAX_WAITING_RESPONSES = 256
 _LINGER_S = 5.0  # for Envoy to close its side after our last answer
 _CHARS_PER_TOKEN = 4  # rough, for usage that the upstream could no longer send
 
+_UNREAD = GuardedRequest(
+    (), stream=True, include_usage=False, unscanned={"request_too_large": MAX_REQUEST_BYTES}
+)
+"""What is known of a request whose body was not read."""
 _log = logging.getLogger(__name__)
 _FDS = modes.ProcessingMode.FULL_DUPLEX_STREAMED
 
@@ -242,6 +246,7 @@ class _HttpStream:
             tenant=self._http.tenant,
             mode=self._http.mode,
             lanes=request.choices,
+            structured=request.structured,
             unscanned=request.unscanned,
         )
         try:

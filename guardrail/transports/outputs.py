@@ -31,6 +31,8 @@ class StreamOpening:
     lanes: int = 1
     """How many lanes the answer will have (``n`` of a chat completion), so that the upstream is stopped
     only when all of them were ended."""
+    structured: bool = False
+    """The answer must be JSON: help that would be inserted is only noted; replacing still ends the answer."""
     unscanned: Mapping[str, int] = field(default_factory=dict)
     """Request parts that cannot be scored (images, tool results): what to code points or parts."""
 

@@ -22,6 +22,7 @@ MAX_REQUEST_BYTES = 16 << 20
 _WHERE = "request body"
 _ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "assistant": Role.ASSISTANT}
 _TOOL_ROLES = ("tool", "function")
+_STRUCTURED = ("json_object", "json_schema")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _OTHER_PARTS = {"image_url": "image", "input_image": "image", "input_audio": "audio", "file": "file"}
 
@@ -54,12 +55,14 @@ def parse_chat_request(body: bytes, max_request_bytes: int = MAX_REQUEST_BYTES) 
         else:
             unscanned["malformed"] += 1
     options = payload.get("stream_options")
+    wanted = payload.get("response_format")
     model, choices = payload.get("model"), payload.get("n")
     return GuardedRequest(
         conversation=tuple(turns),
         stream=payload.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         unscanned=dict(unscanned),
+        structured=isinstance(wanted, dict) and wanted.get("type") in _STRUCTURED,
         model=jsontext.scorable(model) if isinstance(model, str) else "",
         choices=max(1, choices) if type(choices) is int else 1,
     )

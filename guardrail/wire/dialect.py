@@ -60,6 +60,8 @@ class GuardedRequest:
     """How many choices were asked for (``n``): that many lanes, the last of which may open late."""
     unscanned: Mapping[str, int] = field(default_factory=dict)
     """Parts of the request that cannot be scored (images, audio, tool calls ...), to code points or parts."""
+    structured: bool = False
+    """Whether the answer must be JSON, where nothing can be inserted without breaking it."""
     model: str = ""
     """The model asked for, to be named where we must write a chunk before the upstream wrote one."""
 

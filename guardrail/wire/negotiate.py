@@ -6,6 +6,7 @@ Whatever is not named here passes unguarded, and the caller says so (invariant 7
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from guardrail.wire.chat_completion_body import ChatCompletionBody
 from guardrail.wire.chat_completions import ChatCompletionsStream
@@ -23,7 +24,8 @@ def request_parser(method: str, path: str) -> RequestParser | None:
 
     The end of the path counts: gateways and hosted deployments put prefixes of their own before it.
     """
-    route = path.partition("?")[0].rstrip("/")
+    # Decoded as the server will decode it: another spelling of the path must not be a way round.
+    route = unquote(path.partition("?")[0]).rstrip("/")
     if method.upper() == "POST" and route.endswith("/chat/completions"):
         return parse_chat_request
     return None

@@ -65,6 +65,11 @@ MUTANTS = {
         "max(self._hold_at, word.start))",
         properties.pending_risk_stays_held,
     ),
+    "invariant 2: a word without a token frees a risk that waits to be confirmed": (
+        "            self._place_redirect(start, word)\n",
+        "            self._place_redirect(start, word)\n            self._pending_at = None\n",
+        properties.pending_risk_stays_held,
+    ),
     "invariant 5: the end is said without our words": (
         "        if insert.terminal:\n            self._close(intervened=True)",
         "        if insert.terminal:\n            self._closed = True",

@@ -125,3 +125,18 @@ def test_an_error_never_repeats_the_request():
     with pytest.raises(InputError) as error:
         parse_chat_request(b'{"messages": secret}')
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("response_format", "structured"),
+    [
+        ({"type": "json_object"}, True),
+        ({"type": "json_schema"}, True),
+        ({"type": "text"}, False),
+        ("json", False),
+    ],
+)
+def test_a_request_for_json_is_known_as_one(response_format, structured):
+    body = json.dumps({"messages": [], "response_format": response_format}).encode()
+
+    assert parse_chat_request(body).structured is structured

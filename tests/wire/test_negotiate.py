@@ -53,3 +53,10 @@ def test_what_the_request_said_reaches_the_stream():
     assert b'"id":"chatcmpl-guardrail-s"' in out
     assert b'"model":"m"' in out
     assert b'"prompt_tokens":2' in out
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completion%73", "/v1/chat%2Fcompletions", "/V1/chat/completions/?x=1"]
+)
+def test_another_spelling_of_the_path_is_no_way_round(path):
+    assert request_parser("POST", path) is not None

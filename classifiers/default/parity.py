@@ -1,0 +1,122 @@
+"""Check that the shipped graph says what the trained network says, and time it.
+
+Run `python -m classifiers.default.parity --checkpoint last.pt --pack DIR`. Compares, on this
+project's own conversations: PyTorch against the pack; whole texts against one token at a time and
+against random pieces beside other lanes. Scores here are uncalibrated sigmoids of the logits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from classifiers.default.conversation import Encoder
+from classifiers.default.generated import generate
+from classifiers.default.golden import CONVERSATIONS
+from classifiers.default.model import load_checkpoint
+from classifiers.default.scoring import PackModel
+
+Floats = NDArray[np.float32]
+
+SHAPES = (("one lane, 1 token", 1, 1, 128), ("32 lanes, 1 token", 32, 1, 128),
+          ("32 lanes, 8 tokens", 32, 8, 128), ("bulk, 8 texts of 128", 8, 128, 0))  # fmt: skip
+"""Name, lanes, new tokens a lane, past tokens a lane."""
+
+
+def sequences(encoder: Encoder, count: int) -> list[list[int]]:
+    """Token ids of the golden conversations and of some generated ones."""
+    out = []
+    turns_of = [list(turns) for turns in CONVERSATIONS]
+    for row in list(generate(977, 0.05))[:count]:
+        asked = [("user", row["prompt"])] if row["prompt"] else []
+        turns_of.append([*asked, (row["role"], row["text"])])
+    for turns in turns_of:
+        example = encoder.start()
+        for role, text in turns:
+            encoder.turn(example, role, text, 160)
+        out.append(example.ids)
+    return out
+
+
+def probability(logits: Floats) -> Floats:
+    """Logistic function."""
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
+
+
+def in_pieces(model: PackModel, texts: list[list[int]], rng: np.random.Generator, most: int) -> list[Floats]:
+    """Score all texts side by side, each in pieces of 1 to `most` tokens, over padded state."""
+    lanes, room = len(texts), max(map(len, texts))
+    # What lies beyond a lane's length must not matter: fill it with noise.
+    keys = rng.normal(size=model.empty(lanes, room).shape).astype(np.float32)
+    values = keys.copy()
+    done = np.zeros(lanes, np.int64)
+    out: list[list[Floats]] = [[] for _ in texts]
+    while any(done[i] < len(t) for i, t in enumerate(texts)):
+        sizes = [min(int(rng.integers(1, most + 1)), len(t) - done[i]) for i, t in enumerate(texts)]
+        ids = np.zeros((lanes, max(sizes)), np.int64)
+        for i, size in enumerate(sizes):
+            ids[i, :size] = texts[i][done[i] : done[i] + size]
+        places = np.minimum(done[:, None] + np.arange(max(sizes)), 511)
+        logits, new_keys, new_values = model.step(ids, places, done, keys, values)
+        for i, size in enumerate(sizes):
+            out[i].append(logits[i, :size])
+            keys[:, i, :, done[i] : done[i] + size] = new_keys[:, i, :, :size]
+            values[:, i, :, done[i] : done[i] + size] = new_values[:, i, :, :size]
+            done[i] += size
+    return [np.concatenate(parts) for parts in out]
+
+
+def tokens_a_second(model: PackModel, lanes: int, new: int, past: int, seconds: float) -> float:
+    """Rate of steps of one shape."""
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1000, 20000, (lanes, new))
+    places = np.full((lanes, new), past) + np.arange(new)
+    state, length = model.empty(lanes, past), np.full(lanes, past)
+    for _ in range(3):
+        model.step(ids, places, length, state, state)
+    begun, steps = time.monotonic(), 0
+    while time.monotonic() - begun < seconds:
+        model.step(ids, places, length, state, state)
+        steps += 1
+    return steps * lanes * new / (time.monotonic() - begun)
+
+
+def main() -> None:
+    """Compare and time from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    args = parser.parse_args()
+    network, model = load_checkpoint(args.checkpoint), PackModel(args.pack / "model.onnx", args.threads)
+    texts = sequences(Encoder.load(args.pack), 24)
+    rng = np.random.default_rng(1)
+    with torch.no_grad():
+        framework = [probability(network(torch.tensor([t]))[0].numpy()) for t in texts]
+    alone = [probability(model.whole([t])[0]) for t in texts]
+    batch = model.whole(texts)
+    together = [probability(batch[i, : len(t)]) for i, t in enumerate(texts)]
+    pairs = {
+        "pack, PyTorch": zip(alone, framework, strict=True),
+        "alone, in a batch": zip(alone, together, strict=True),
+        "whole, one token at a time": zip(
+            alone, map(probability, in_pieces(model, texts, rng, 1)), strict=True
+        ),
+        "whole, random pieces": zip(alone, map(probability, in_pieces(model, texts, rng, 9)), strict=True),
+    }
+    for name, pair in pairs.items():
+        gaps = np.concatenate([np.abs(a - b).ravel() for a, b in pair])
+        print(f"{name}: max {gaps.max():.2e}, mean {gaps.mean():.2e}")
+    for name, lanes, new, past in SHAPES:
+        rate = tokens_a_second(model, lanes, new, past, args.seconds)
+        print(f"{name}, past {past}, {args.threads} thread: {rate:,.0f} tokens/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Score cases with a pack through ONNX Runtime and keep what calibration and reports need.
+
+Run `python -m classifiers.default.scoring --pack DIR --data DIR --chitchat FILE --output scores.pkl`.
+Texts are scored whole, in one step: the shipped graph gives the same scores token by token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from classifiers.default.conversation import Encoder
+from classifiers.default.model import CATEGORIES, ROLES, Architecture
+from classifiers.default.sets import Case, cases
+
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class Scored:
+    """A case and the raw logits of its turn, float32 [tokens, 17]."""
+
+    case: Case
+    logits: Floats
+
+    @property
+    def highest(self) -> Floats:
+        """What a stream would have seen at its worst token, [17]."""
+        return np.asarray(self.logits.max(axis=0))
+
+
+class PackModel:
+    """An ONNX Runtime session over a pack's `model.onnx`."""
+
+    def __init__(self, model: Path, threads: int = 2) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self.arch = Architecture()
+
+    def empty(self, batch: int, tokens: int = 0) -> Floats:
+        """Zero keys or values for a batch of lanes, [L, B, H, P, D]."""
+        arch = self.arch
+        return np.zeros((arch.layers, batch, arch.heads, tokens, arch.head_dim), np.float32)
+
+    def step(
+        self,
+        input_ids: NDArray[np.int64],
+        position_ids: NDArray[np.int64],
+        past_length: NDArray[np.int64],
+        past_keys: Floats,
+        past_values: Floats,
+    ) -> list[Any]:
+        """Run one step; returns logits, new keys, new values."""
+        return list(
+            self.session.run(
+                ["logits", "new_keys", "new_values"],
+                {
+                    "input_ids": input_ids,
+                    "position_ids": position_ids,
+                    "past_length": past_length,
+                    "past_keys": past_keys,
+                    "past_values": past_values,
+                },
+            )
+        )
+
+    def whole(self, sequences: list[list[int]]) -> Floats:
+        """Logits of whole sequences, [B, T, 2, 17], right-padded."""
+        longest = max(len(s) for s in sequences)
+        ids = np.zeros((len(sequences), longest), np.int64)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = sequence
+        places = np.tile(np.arange(longest, dtype=np.int64), (len(sequences), 1))
+        none = np.zeros(len(sequences), np.int64)
+        empty = self.empty(len(sequences))
+        logits: Floats = self.step(ids, places, none, empty, empty)[0]
+        return logits
+
+
+def score(model: PackModel, items: list[Case], batch_tokens: int = 4096) -> list[Scored]:
+    """Score the turn of every case; keeps the order of `items`."""
+    order = sorted(range(len(items)), key=lambda i: len(items[i].example.ids))
+    found: dict[int, Scored] = {}
+    while order:
+        longest = len(items[order[-1]].example.ids)
+        count = max(1, batch_tokens // longest)
+        group, order = order[-count:], order[:-count]
+        logits = model.whole([items[i].example.ids for i in group])
+        for row, index in enumerate(group):
+            item = items[index]
+            if not item.example.spans:
+                continue  # The text had no token.
+            span = item.example.spans[-1]
+            turn = logits[row, span.start : span.end, ROLES.index(item.role)]
+            found[index] = Scored(item, turn.copy())
+    return [found[i] for i in sorted(found)]
+
+
+def load(path: Path) -> list[Scored]:
+    """Read what `main` wrote; a file of one's own making only, as pickles are code."""
+    with path.open("rb") as file:
+        scored: list[Scored] = pickle.load(file)  # noqa: S301
+    if scored and scored[0].logits.shape[1] != len(CATEGORIES):
+        raise ValueError(f"{path}: scored with another set of categories")
+    return scored
+
+
+def main() -> None:
+    """Score all cases from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pack", type=Path, required=True, help="model.onnx and tokenizer.json")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--chitchat", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--fraction", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    items = cases(args.data, args.chitchat, Encoder.load(args.pack), args.fraction)
+    scored = score(PackModel(args.pack / "model.onnx", args.threads), items)
+    with args.output.open("wb") as file:
+        pickle.dump(scored, file)
+    print(f"{len(scored)} turns, {sum(len(s.logits) for s in scored)} tokens")
+
+
+if __name__ == "__main__":
+    main()

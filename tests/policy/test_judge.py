@@ -1,0 +1,263 @@
+"""From scores to verdicts: thresholds, debounce, limits, choice, watching, failure."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from guardrail.core.spans import Span
+from guardrail.core.verdicts import CLEAR_VERDICT, FailureStance, Kind, Level, Role, TokenScore
+from guardrail.policy.judge import LaneJudge
+from guardrail.policy.rules import CategoryRules, HoldBackRules, Policy, RoleRules
+from guardrail.policy.taxonomy import FAILURE
+
+
+def rules(interventions, thresholds, **changes) -> CategoryRules:
+    limits = {name: changes.pop(name) for name in ("floor", "ceiling", "on_failure") if name in changes}
+    return CategoryRules(
+        assistant=RoleRules(interventions=interventions, thresholds=thresholds, **changes), **limits
+    )
+
+
+def judge_of(debounce_tokens=1, settle_tokens=2, margin=0.05, **categories) -> LaneJudge:
+    policy = Policy(
+        version=1,
+        name="test",
+        debounce_tokens=debounce_tokens,
+        hold_back=HoldBackRules(settle_tokens=settle_tokens, margin=margin),
+        categories=categories,
+    )
+    return LaneJudge(policy, Role.ASSISTANT)
+
+
+def tokens(*scores):
+    return [
+        TokenScore(Span(n * 2, n * 2 + 2), score if isinstance(score, dict) else {"violence": score})
+        for n, score in enumerate(scores)
+    ]
+
+
+def verdicts(judge: LaneJudge, *scores):
+    return [judge.judge(token) for token in tokens(*scores)]
+
+
+VIOLENCE = {"violence": rules({2: "redirect", 3: "replace"}, {2: 0.5, 3: 0.8})}
+
+
+@pytest.mark.parametrize(
+    ("score", "severity", "kind"),
+    [(0.5, 2, Kind.REDIRECT), (0.79, 2, Kind.REDIRECT), (0.8, 3, Kind.REPLACE), (1.0, 3, Kind.REPLACE)],
+)
+def test_each_severity_has_its_own_threshold_and_answer(score, severity, kind):
+    (verdict,) = verdicts(judge_of(**VIOLENCE), score)
+    assert (verdict.level, verdict.decision.kind) == (Level.ACT, kind)
+    (finding,) = verdict.findings
+    assert (finding.category, finding.severity, finding.score) == ("violence", severity, score)
+    assert finding.role is Role.ASSISTANT
+
+
+def test_under_every_threshold_nothing_is_found():
+    (verdict,) = verdicts(judge_of(**VIOLENCE), 0.2)
+    assert verdict == CLEAR_VERDICT
+
+
+def test_a_category_without_rules_is_not_judged():
+    (verdict,) = verdicts(judge_of(**VIOLENCE), {"sexual": 1.0})
+    assert verdict == CLEAR_VERDICT
+
+
+def test_a_category_ruled_for_the_other_role_is_not_judged():
+    policy = Policy(version=1, name="test", categories=VIOLENCE)
+    assert LaneJudge(policy, Role.USER).judge(tokens(1.0)[0]) == CLEAR_VERDICT
+
+
+def test_a_finding_needs_as_many_tokens_in_a_row_as_the_debounce_says():
+    found = verdicts(judge_of(3, **VIOLENCE), 0.9, 0.9, 0.1, 0.9, 0.95, 0.9)
+    assert [bool(verdict.findings) for verdict in found] == [False] * 5 + [True]
+    (finding,) = found[-1].findings
+    assert (finding.span, finding.score) == (Span(6, 12), 0.95)
+
+
+def test_a_role_can_have_a_debounce_of_its_own():
+    judge = judge_of(5, violence=rules({2: "replace"}, {2: 0.5}, debounce_tokens=1))
+    assert verdicts(judge, 0.6)[0].findings
+
+
+def test_a_finding_is_reported_once():
+    found = verdicts(judge_of(**VIOLENCE), 0.6, 0.6, 0.1, 0.6)
+    assert [len(verdict.findings) for verdict in found] == [1, 0, 0, 0]
+
+
+def test_a_graver_finding_of_the_same_category_is_reported_again():
+    found = verdicts(judge_of(**VIOLENCE), 0.6, 0.9)
+    assert [verdict.findings[0].severity for verdict in found] == [2, 3]
+
+
+def test_a_milder_finding_after_a_graver_one_is_not():
+    found = verdicts(judge_of(**VIOLENCE), 0.9, 0.6)
+    assert not found[1].findings
+
+
+def test_a_floor_raises_and_a_ceiling_lowers_what_the_rules_choose():
+    judge = judge_of(
+        violence=rules({2: "allow"}, {2: 0.5}, floor={2: "redirect"}),
+        sexual=rules({2: "replace"}, {2: 0.5}, ceiling={2: "annotate"}),
+    )
+    assert verdicts(judge, 0.6)[0].decision.kind is Kind.REDIRECT
+    judge = judge_of(sexual=rules({2: "replace"}, {2: 0.5}, ceiling={2: "annotate"}))
+    (verdict,) = verdicts(judge, {"sexual": 0.6})
+    assert (verdict.decision.kind, verdict.level) == (Kind.ANNOTATE, Level.CLEAR)
+
+
+def test_an_allowed_finding_is_reported_and_nothing_is_done():
+    (verdict,) = verdicts(judge_of(violence=rules({2: "allow"}, {2: 0.5})), 0.6)
+    assert (verdict.decision, verdict.level, len(verdict.findings)) == (None, Level.CLEAR, 1)
+
+
+@pytest.mark.parametrize(
+    ("categories", "winner"),
+    [
+        # The most intrusive first,
+        ({"self_harm": ("redirect", 3, 0.9), "sexual": ("replace", 1, 0.6)}, "sexual"),
+        # then the more severe,
+        ({"self_harm": ("replace", 1, 0.9), "sexual": ("replace", 2, 0.6)}, "sexual"),
+        # then the category named first in the taxonomy,
+        ({"any_harm": ("replace", 2, 0.9), "sexual": ("replace", 2, 0.6)}, "sexual"),
+        ({"sexual": ("replace", 2, 0.9), "self_harm": ("replace", 2, 0.6)}, "self_harm"),
+    ],
+)
+def test_of_several_findings_one_decides(categories, winner):
+    judge = judge_of(
+        **{name: rules({severity: kind}, {severity: 0.5}) for name, (kind, severity, _) in categories.items()}
+    )
+    (verdict,) = verdicts(judge, {name: score for name, (_, _, score) in categories.items()})
+    assert verdict.decision.finding.category == winner
+    assert len(verdict.findings) == 2, "all of them are reported"
+
+
+def test_the_rationale_names_rule_and_numbers_and_no_text():  # invariant 8
+    (verdict,) = verdicts(judge_of(**VIOLENCE), 0.61)
+    assert verdict.decision.rationale == (
+        "assistant violence severity 2: score 0.610 >= 0.500; policy test says redirect"
+    )
+
+
+# -- watching --------------------------------------------------------------------------------------
+
+
+def levels(judge, *scores):
+    return [verdict.level for verdict in verdicts(judge, *scores)]
+
+
+def test_watching_begins_below_the_threshold_that_intervenes():
+    # 0.8 of the lowest one, 0.5, where the policy names no watch threshold.
+    assert levels(judge_of(**VIOLENCE), 0.39, 0.4) == [Level.CLEAR, Level.WATCH]
+
+
+def test_watching_ends_after_enough_tokens_well_below():
+    judge = judge_of(settle_tokens=2, **VIOLENCE)
+    assert levels(judge, 0.45, 0.36, 0.34, 0.34, 0.34) == [Level.WATCH] * 3 + [Level.CLEAR] * 2
+
+
+def test_a_margin_wider_than_the_watch_threshold_does_not_hold_a_lane_for_good():
+    # Rare categories have low thresholds: 0.8 * 0.05 less the margin of 0.05 is below any score.
+    judge = judge_of(settle_tokens=2, margin=0.05, violence=rules({2: "replace"}, {2: 0.05}))
+    assert levels(judge, 0.045, 0.0, 0.0) == [Level.WATCH, Level.WATCH, Level.CLEAR]
+
+
+def test_a_watch_threshold_of_the_policys_own_is_taken():
+    judge = judge_of(violence=rules({2: "replace"}, {2: 0.5}, watch=0.1))
+    assert levels(judge, 0.1) == [Level.WATCH]
+
+
+def test_a_watch_threshold_above_the_one_that_intervenes_holds_from_that_one_on():  # invariant 2
+    judge = judge_of(3, violence=rules({2: "replace"}, {2: 0.5}, watch=0.9))
+    assert levels(judge, 0.5) == [Level.WATCH], "a risk that waits to be confirmed must be held"
+
+
+def test_a_category_that_only_annotates_is_never_watched():
+    assert levels(judge_of(2, violence=rules({2: "annotate"}, {2: 0.5})), 0.9) == [Level.CLEAR]
+
+
+def test_a_pending_risk_is_located_until_it_is_confirmed_or_gone():
+    found = verdicts(judge_of(2, **VIOLENCE), 0.45, 0.6, 0.1)
+    assert [verdict.pending_at for verdict in found] == [None, 2, None]
+
+
+def test_a_pending_risk_is_located_even_where_something_else_is_found():  # invariant 2
+    judge = judge_of(2, **VIOLENCE, sexual=rules({1: "annotate"}, {1: 0.5}, debounce_tokens=1))
+    (verdict,) = verdicts(judge, {"violence": 0.9, "sexual": 0.9})
+    assert verdict.findings
+    assert (verdict.level, verdict.pending_at) == (Level.WATCH, 0)
+
+
+def test_a_run_that_would_only_be_annotated_is_not_pending():
+    judge = judge_of(2, violence=rules({2: "annotate", 3: "replace"}, {2: 0.5, 3: 0.9}, watch=0.4))
+    (verdict,) = verdicts(judge, 0.6)
+    assert (verdict.level, verdict.pending_at) == (Level.WATCH, None)
+
+
+# -- the end, tentative scores, failure ------------------------------------------------------------
+
+
+def test_a_risk_waiting_to_be_confirmed_stands_when_no_token_follows():
+    judge = judge_of(3, **VIOLENCE)
+    verdicts(judge, 0.1, 0.9)
+    verdict = judge.finish()
+    assert (verdict.level, verdict.decision.kind) == (Level.ACT, Kind.REPLACE)
+    assert verdict.findings[0].span == Span(2, 4)
+
+
+@pytest.mark.parametrize("scores", [(), (0.45,), (0.9, 0.1)])
+def test_nothing_stands_at_the_end_where_nothing_waits(scores):
+    judge = judge_of(3, **VIOLENCE)
+    verdicts(judge, *scores)
+    assert judge.finish() == CLEAR_VERDICT
+
+
+def test_what_was_reported_is_not_reported_again_at_the_end():
+    judge = judge_of(1, **VIOLENCE)
+    verdicts(judge, 0.9)
+    assert judge.finish() == CLEAR_VERDICT
+
+
+@pytest.mark.parametrize(
+    ("before", "tentative", "clear"),
+    [((), (0.3, 0.39), True), ((), (0.4,), False), ((), (0.1, 0.9), False), ((0.45,), (0.1,), False), ((), (), True)],
+)
+def test_tentative_tokens_are_clear_when_none_would_be_watched(before, tentative, clear):
+    judge = judge_of(**VIOLENCE)
+    verdicts(judge, *before)
+    assert judge.would_clear(tokens(*tentative)) is clear
+
+
+def test_looking_at_tentative_tokens_changes_nothing():
+    judge = judge_of(2, **VIOLENCE)
+    verdicts(judge, 0.6)
+    state = copy.deepcopy((judge._watch, judge._tracked))
+    judge.would_clear(tokens(0.9, 0.9, 0.9))
+    assert (judge._watch, judge._tracked) == state
+
+
+@pytest.mark.parametrize("stance", ["pass", "hold", "redirect"])
+def test_a_failure_is_answered_as_the_policy_says(stance):  # invariant 6
+    judge = judge_of(violence=rules({2: "replace"}, {2: 0.5}, on_failure=stance))
+    told, decision = judge.failure("late")
+    assert told is FailureStance(stance)
+    assert (decision.kind, decision.finding.category) == (Kind.REPLACE, FAILURE)
+    assert decision.rationale == f"scoring failed (late); on_failure: {stance}"
+
+
+def test_the_strictest_category_of_the_role_answers_for_all():
+    judge = judge_of(
+        violence=rules({2: "replace"}, {2: 0.5}, on_failure="pass"),
+        sexual=rules({2: "replace"}, {2: 0.5}, on_failure="hold"),
+    )
+    assert judge.failure("error")[0] is FailureStance.HOLD
+
+
+def test_a_policy_without_thresholds_cannot_judge():
+    category = CategoryRules(assistant=RoleRules(interventions={2: "replace"}))
+    with pytest.raises(ValueError, match="violence: no thresholds"):
+        judge_of(violence=category)
