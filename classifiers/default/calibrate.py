@@ -40,7 +40,9 @@ HARD_SHARE = {
 }
 """The same for hard-benign prompts and constructive answers, for every category but distress."""
 HARD_ROWS_A_SOURCE = 200
-OWN_INSERTS = frozenset({"generated_support", "generated_insert", "generated_constructive"})
+OWN_INSERTS = frozenset(
+    {"generated_support", "generated_insert", "generated_constructive", "generated_own_words"}
+)
 """Texts such as the project inserts itself: never a finding."""
 LOWEST = {1: 0.2, 2: 0.35, 3: 0.55}
 HIGHEST = {1: 0.97, 2: 0.985, 3: 0.995}

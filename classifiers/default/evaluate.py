@@ -108,7 +108,7 @@ def false_findings(scored: list[Scored], calibration: Calibration, points: Point
     out: dict[str, Any] = {}
     for item in scored:
         case = item.case
-        if case.harm != 0 or case.lang != "en" or case.group == "splice" or case.labels:
+        if case.harm != 0 or case.lang not in {"en", "und"} or case.group == "splice" or case.labels:
             continue
         if case.group not in {"ordinary", "constructive", "generated"}:
             continue

@@ -1,7 +1,7 @@
 """Our own inserts as training text: harmless answers, whatever they talk about (invariant 12).
 
-Every wording the composer can say becomes a row, alone and behind a risky question of its category, so
-that the network learns that help offered in a dark place is not itself a risk.
+Every wording the composer can say becomes a row, so that the network learns that help offered in a dark
+place is not itself a risk.
 """
 
 from __future__ import annotations
@@ -17,19 +17,16 @@ ROWS = 4000
 
 
 def own_words(seed: int) -> Iterator[dict[str, Any]]:
-    """Rows in the data format, source "own_words", labelled harmless in every category."""
+    """Rows in the data format, source "generated_own_words", labelled harmless in every category."""
     rng = random.Random(seed)
-    texts = {
-        composition.text: request.decision.finding.category
-        for request, composition in every_composition(load_composer())
-    }
-    chosen = list(texts.items())
+    # A dictionary keeps the composer's order, which a set would not.
+    chosen = list(dict.fromkeys(said.text for _, said in every_composition(load_composer())))
     rng.shuffle(chosen)
-    for text, _ in chosen[:ROWS]:
+    for text in chosen[:ROWS]:
         yield {
             "src": "generated_own_words",
             "role": "assistant",
-            "lang": "en",
+            "lang": "und",  # English, German and Spanish
             "text": text,
             "prompt": None,
             "labels": {},

@@ -15,12 +15,14 @@ from typing import Any
 from classifiers.default.conversation import Encoder, Example, Span, held_back
 from classifiers.default.data import SMALL_TALK_ROWS, read_chitchat, read_rows
 from classifiers.default.generated import generate
+from classifiers.default.own_words import own_words
 
 Row = dict[str, Any]
 
 PROMPT_TOKENS = 120
 TEXT_TOKENS = 360
 UNSEEN_SEED = 977
+OWN_WORDS = 600
 
 ORDINARY = frozenset({"arena_hard", "self_instruct_user", "chitchat"})
 """Held-back ordinary answers; their prompts are ordinary user turns."""
@@ -104,9 +106,16 @@ def cases(data: Path, chitchat: Path, encoder: Encoder, fraction: float) -> list
     harmful = [r for s in sources_of_harm for r in dev[s] if r["harm"] == 1]
     openings = [r for s in ("arena_hard", "self_instruct_user") for r in kept[s]]
     out.extend(_splices(openings, harmful, encoder, rng, int(400 * fraction)))
+    risky: list[str] = []
     for row in generate(UNSEEN_SEED, 0.12 * fraction):
         out.append(case(row, "generated", encoder))
+        if row.get("user") or row["src"] == "generated_disclosure":
+            risky.append(row["prompt"] or row["text"])
         if row.get("user"):
             asked = {"role": "user", "text": row["prompt"], "prompt": None, "labels": row["user"]}
             out.append(case(row | asked | {"harm": None}, "generated", encoder))
+    # These texts are all known to training; what counts is that the ones we say stay unflagged.
+    for row in list(own_words(UNSEEN_SEED))[: int(OWN_WORDS * fraction)]:
+        asked = {"prompt": rng.choice(risky)} if rng.random() < 0.5 else {}
+        out.append(case(row | asked, "generated", encoder))
     return out

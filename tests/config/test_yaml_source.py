@@ -72,7 +72,13 @@ def test_the_same_key_under_different_parents_is_fine(read):
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("a: [1, 2\nb: 3\n", 2), ("a: 1\n\tb: 2\n", 2), ("a: 'open\n", None), ("a: *nobody\n", 1), ("---\na: 1\n---\nb: 2\n", 3)],
+    [
+        ("a: [1, 2\nb: 3\n", 2),
+        ("a: 1\n\tb: 2\n", 2),
+        ("a: 'open\n", None),
+        ("a: *nobody\n", 1),
+        ("---\na: 1\n---\nb: 2\n", 3),
+    ],
 )
 def test_what_is_no_yaml_is_refused_with_its_line(refusal, text, line):
     error = refusal(text)
@@ -81,7 +87,9 @@ def test_what_is_no_yaml_is_refused_with_its_line(refusal, text, line):
         assert error.line == line
 
 
-@pytest.mark.parametrize("text", ["a: 2020-99-99\n", "a: !!int x\n", "a: !!python/object:os.system x\n", "a: \x00\n"])
+@pytest.mark.parametrize(
+    "text", ["a: 2020-99-99\n", "a: !!int x\n", "a: !!python/object:os.system x\n", "a: \x00\n"]
+)
 def test_a_value_that_cannot_be_read_is_a_config_error_and_no_crash(refusal, text):
     assert refusal(text).reason
 

@@ -83,20 +83,33 @@ def test_a_code_block_that_is_closed_is_not_closed_again(read, joint):
     assert view_of(read).before_insert() == joint
 
 
-@pytest.mark.parametrize("inside", ["```", "```\n~~~\n", "````\n```\n", "```\n``` not closing\n", "```\n``\n"])
+@pytest.mark.parametrize(
+    "inside", ["```", "```\n~~~\n", "````\n```\n", "```\n``` not closing\n", "```\n``\n"]
+)
 def test_only_its_own_mark_alone_on_a_line_closes_a_code_block(inside):
     assert view_of(inside).in_block
 
 
 @pytest.mark.parametrize(
     "read",
-    ["- one", "* one\n  more of it", "1. one", "12) one", "• one", "- one\n\n  still in it", "| a | b |", "| a"],
+    [
+        "- one",
+        "* one\n  more of it",
+        "1. one",
+        "12) one",
+        "• one",
+        "- one\n\n  still in it",
+        "| a | b |",
+        "| a",
+    ],
 )
 def test_lists_and_tables_are_no_place_for_a_paragraph(read):
     assert view_of(read).in_block
 
 
-@pytest.mark.parametrize("read", ["- one\n\nText again", "Text", "3 apples", "-5 degrees", "a | b", "**bold**"])
+@pytest.mark.parametrize(
+    "read", ["- one\n\nText again", "Text", "3 apples", "-5 degrees", "a | b", "**bold**"]
+)
 def test_ordinary_text_is_a_place_for_a_paragraph(read):
     assert not view_of(read).in_block
 
@@ -109,7 +122,14 @@ def test_a_list_item_is_ended_like_a_sentence_and_a_table_row_by_a_new_line():
 
 @pytest.mark.parametrize(
     ("following", "joint"),
-    [("\n\nNext", ""), ("\r\n\r\nNext", ""), ("\nNext", "\n"), ("\r\nNext", "\n"), (" Next", "\n\n"), ("", "\n\n")],
+    [
+        ("\n\nNext", ""),
+        ("\r\n\r\nNext", ""),
+        ("\nNext", "\n"),
+        ("\r\nNext", "\n"),
+        (" Next", "\n\n"),
+        ("", "\n\n"),
+    ],
 )
 def test_the_upstream_goes_on_in_a_paragraph_of_its_own(following, joint):
     assert after_insert(following) == joint

@@ -48,15 +48,23 @@ def test_a_calm_lane_is_scored_word_by_word_and_released_as_scored():
     book >> on.PromptJudged() << []
     book >> on.ChunkReceived("Hi there ") << [do.ScoreText(Span(0, 8), "Hi there")]
     book >> on.ChunkReceived("you") << []
-    book >> on.ScoresReceived(score_words("Hi there", 0, {})) << [
-        do.WakeAfter(0.25),
-        do.ReleaseText(Span(0, 8), "Hi there"),
-    ]
+    (
+        book
+        >> on.ScoresReceived(score_words("Hi there", 0, {}))
+        << [
+            do.WakeAfter(0.25),
+            do.ReleaseText(Span(0, 8), "Hi there"),
+        ]
+    )
     book >> on.LaneFinished() << [do.ScoreText(Span(8, 12), " you")]
-    book >> on.ScoresReceived(score_words(" you", 8, {})) << [
-        do.ReleaseText(Span(8, 12), " you"),
-        do.EndLane(intervened=False),
-    ]
+    (
+        book
+        >> on.ScoresReceived(score_words(" you", 8, {}))
+        << [
+            do.ReleaseText(Span(8, 12), " you"),
+            do.EndLane(intervened=False),
+        ]
+    )
 
 
 def test_an_empty_lane_ends_without_a_word():
@@ -166,10 +174,14 @@ def test_a_growing_word_does_not_put_its_deadline_off():
     book >> on.ChunkReceived("c") << []
     book >> on.Woken() << [do.ScoreText(Span(0, 3), "abc", tentative=True)]
     book >> on.ChunkReceived("d") << []
-    book >> on.ScoresReceived(score_words("abc", 0, {})) << [
-        do.WakeAfter(0.25),
-        do.ReleaseText(Span(0, 3), "abc"),
-    ]
+    (
+        book
+        >> on.ScoresReceived(score_words("abc", 0, {}))
+        << [
+            do.WakeAfter(0.25),
+            do.ReleaseText(Span(0, 3), "abc"),
+        ]
+    )
 
 
 def test_the_next_open_word_gets_a_deadline_of_its_own():
@@ -344,14 +356,20 @@ def test_a_replacement_ends_the_lane_once_and_drops_what_still_comes():  # invar
 def test_text_that_comes_while_the_words_are_sought_is_dropped_and_counted():
     stream = make()
     book = Playbook(stream)
-    book >> on.PromptJudged((decision(Kind.REPLACE),)) << [
-        do.ComposeInsert(decision(Kind.REPLACE), 0, at_start=True)
-    ]
+    (
+        book
+        >> on.PromptJudged((decision(Kind.REPLACE),))
+        << [do.ComposeInsert(decision(Kind.REPLACE), 0, at_start=True)]
+    )
     book >> on.ChunkReceived("more") << []
-    book >> on.InsertComposed(Composition("No.", "w")) << [
-        do.InsertText(decision(Kind.REPLACE), 0, "No.", "w"),
-        do.EndLane(intervened=True),
-    ]
+    (
+        book
+        >> on.InsertComposed(Composition("No.", "w"))
+        << [
+            do.InsertText(decision(Kind.REPLACE), 0, "No.", "w"),
+            do.EndLane(intervened=True),
+        ]
+    )
     assert (stream.arrived, stream.released) == (4, 0)
 
 
@@ -400,7 +418,10 @@ def test_an_allowed_finding_is_not_even_noted():
         ("One is said.\nTwo is.", f"One is said.\n\n{HELP}\n\nTwo is."),
         ("A heading\n\nTwo is.", f"A heading…\n\n{HELP}\n\nTwo is."),
         ("这很好。我们去。", f"这很好。\n\n{HELP}\n\n我们去。"),
-        ("Ask Dr. Who about e.g. 3.5 things. Then go.", f"Ask Dr. Who about e.g. 3.5 things.\n\n{HELP}\n\n Then go."),
+        (
+            "Ask Dr. Who about e.g. 3.5 things. Then go.",
+            f"Ask Dr. Who about e.g. 3.5 things.\n\n{HELP}\n\n Then go.",
+        ),
         ("no boundary here", f"no boundary here…\n\n{HELP}"),
         ("One sentence only.", f"One sentence only.\n\n{HELP}"),
         ("", HELP),
@@ -463,9 +484,7 @@ def test_a_replacement_takes_the_place_of_help_that_still_waits():
 
 def test_help_and_then_an_ending():
     text = "One is said. Two is said. Then doom doom."
-    assert client_of(text, [decision()]) == (
-        f"One is said.\n\n{HELP}\n\n Two is said. Then…\n\n{ENDING}"
-    )
+    assert client_of(text, [decision()]) == (f"One is said.\n\n{HELP}\n\n Two is said. Then…\n\n{ENDING}")
 
 
 # -- what the prompt decides ---------------------------------------------------------------------

@@ -99,7 +99,7 @@ async def send(
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         lines = {"host": address, "content-type": "application/json", **(headers or {})}
-        if body or method == "POST":
+        if (body or method == "POST") and "transfer-encoding" not in lines:
             lines.setdefault("content-length", str(len(body)))
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
@@ -156,3 +156,10 @@ def finishes(body: bytes) -> dict[int, list[str]]:
             if choice.get("finish_reason"):
                 found.setdefault(choice["index"], []).append(choice["finish_reason"])
     return found
+
+
+async def hear(stream, said: list[str]) -> None:
+    """Keep what the official client's stream says, up to where it ends or raises."""
+    async for chunk in stream:
+        if chunk.choices:
+            said.append(chunk.choices[0].delta.content or "")  # noqa: PERF401 - kept even if it raises next

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from guardrail.testing.upstream import Answer, chat_body, chat_chunk, chat_stream
-from tests.e2e.http_client import ask, fetch, send, texts
+from tests.e2e.http_client import ask, fetch, hear, send, texts
 from tests.e2e.stage import REDIRECT, REPLACE, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -46,7 +46,9 @@ async def test_a_client_that_leaves_while_its_prompt_is_scored(stage):
 
 
 async def test_a_client_that_leaves_while_text_is_held(stage):
-    stage.upstream.answer = Answer([chat_chunk("A murky"), chat_chunk(" murky"), asyncio.Event()])
+    stage.upstream.answer = Answer(
+        [*(chat_chunk(text) for text in ("A", " murky", " murky")), asyncio.Event()]
+    )
     async with send(stage.address, ask()) as request:
         await request.head()
         await request.until(b'"A')
@@ -90,8 +92,7 @@ async def test_the_openai_client_hears_of_it(stage):
         stream = await client.chat.completions.create(model="m", messages=messages, stream=True)
         said = []
         with pytest.raises(Exception, match=r"(?i)peer closed|incomplete|connection"):
-            async for chunk in stream:
-                said.append(chunk.choices[0].delta.content)
+            await hear(stream, said)
     assert said == ["Rivers run."]
 
 
@@ -105,7 +106,7 @@ async def test_an_upstream_that_dies_does_not_free_what_was_held(stage):
 async def test_a_whole_answer_that_breaks_off_is_not_finished_by_us(stage):
     body = chat_body("Rivers run.")
     headers = {"content-type": "application/json", "content-length": str(len(body))}
-    stage.upstream.answer = Answer([body[:-20]], headers=headers, framing="length", dies=True)
+    stage.upstream.answer = Answer([body[:-20], 0.5], headers=headers, framing="length", dies=True)
     response = await fetch(stage.address, ask(stream=False))
     assert not response.complete
     assert response.body == b""

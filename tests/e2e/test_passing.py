@@ -10,7 +10,7 @@ import pytest
 
 from guardrail import observer as records
 from guardrail.testing.upstream import DONE, JSON, Answer, chat_body, chat_chunk, chat_stream, event
-from tests.e2e.http_client import ask, fetch, send, texts
+from tests.e2e.http_client import ask, fetch, hear, texts
 from tests.e2e.stage import REPLACE, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -63,8 +63,7 @@ async def test_an_error_in_mid_stream_reaches_the_openai_client(stage):
         stream = await guarded.chat.completions.create(model="m", messages=messages, stream=True)
         said = []
         with pytest.raises(openai.APIError, match="out of memory"):
-            async for chunk in stream:
-                said.append(chunk.choices[0].delta.content)
+            await hear(stream, said)
     assert said == ["Rivers run."]
 
 
@@ -195,35 +194,12 @@ async def test_a_client_that_asks_before_it_sends(stage):
 
 async def test_a_request_in_chunks(stage):
     body = ask("How do I stab him?")
-    chunked = b"".join(
-        b"%x\r\n%b\r\n" % (len(body[i : i + 9]), body[i : i + 9]) for i in range(0, len(body), 9)
-    )
+    pieces = [body[i : i + 9] for i in range(0, len(body), 9)]
+    chunked = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""])
     stage.upstream.answer = Answer(chat_stream(["Like this."]))
-    headers = {"transfer-encoding": "chunked"}
-    async with send(stage.address, method="PUT") as request:
-        request.leave()  # a request that never became one is forgotten
-    head = {**headers, "content-type": "application/json"}
-    response = await fetch_chunked(stage.address, chunked + b"0\r\n\r\n", head)
-    assert stage.upstream.exchanges[-1].body == body
+    response = await fetch(stage.address, chunked, headers={"transfer-encoding": "chunked"})
+    assert stage.upstream.exchanges[0].body == body
     assert texts(response.body) == {0: REPLACE}
-
-
-async def fetch_chunked(address, body, headers):
-    import asyncio
-
-    from tests.e2e.http_client import Request
-
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    writer.write(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{lines}\r\n".encode() + body)
-    request = Request(reader, writer)
-    async with asyncio.timeout(60):
-        await request.head()
-        response = await request.rest()
-    writer.close()
-    await writer.wait_closed()
-    return response
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'{"messages": 7}', "{naïve".encode("utf-16")])

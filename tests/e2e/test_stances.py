@@ -49,7 +49,7 @@ async def test_a_whole_answer_that_cannot_be_scored(stage):
     stage.scorer.fail = fails_on("breaks")
     stage.upstream.answer = Answer([chat_body("Here it breaks.")], headers=JSON)
     response = await fetch(stage.address, ask(stream=False))
-    assert response.json()["choices"][0]["message"]["content"] == FAILED
+    assert response.json()["choices"][0]["message"]["content"] == f"Here it…\n\n{FAILED}"
 
 
 async def test_a_scorer_with_a_defect_counts_as_one_that_failed(stage):

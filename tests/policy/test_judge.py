@@ -224,7 +224,13 @@ def test_what_was_reported_is_not_reported_again_at_the_end():
 
 @pytest.mark.parametrize(
     ("before", "tentative", "clear"),
-    [((), (0.3, 0.39), True), ((), (0.4,), False), ((), (0.1, 0.9), False), ((0.45,), (0.1,), False), ((), (), True)],
+    [
+        ((), (0.3, 0.39), True),
+        ((), (0.4,), False),
+        ((), (0.1, 0.9), False),
+        ((0.45,), (0.1,), False),
+        ((), (), True),
+    ],
 )
 def test_tentative_tokens_are_clear_when_none_would_be_watched(before, tentative, clear):
     judge = judge_of(**VIOLENCE)

@@ -22,7 +22,9 @@ RULES = RoleRules(interventions={2: "replace"}, thresholds={2: 0.5})
 
 
 def policy(**changes) -> Policy:
-    return Policy(**({"version": 1, "name": "test", "categories": {"violence": CategoryRules(user=RULES)}} | changes))
+    return Policy(
+        **({"version": 1, "name": "test", "categories": {"violence": CategoryRules(user=RULES)}} | changes)
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,9 @@ def test_every_wait_has_an_end(values):  # invariant 10
         Timing(**values)
 
 
-@pytest.mark.parametrize("values", [{"max_held_chars": 79}, {"settle_tokens": 0}, {"margin": 1.0}, {"margin": nan}])
+@pytest.mark.parametrize(
+    "values", [{"max_held_chars": 79}, {"settle_tokens": 0}, {"margin": 1.0}, {"margin": nan}]
+)
 def test_hold_back_needs_room_and_an_end(values):
     with pytest.raises(ValueError, match="needs max_held_chars"):
         HoldBackRules(**values)
@@ -98,7 +102,10 @@ def test_hold_back_needs_room_and_an_end(values):
     ("changes", "reason"),
     [
         ({"categories": {}}, "would guard nothing"),
-        ({"categories": {"violense": CategoryRules(user=RULES)}}, "unknown category 'violense'; known: self_harm"),
+        (
+            {"categories": {"violense": CategoryRules(user=RULES)}},
+            "unknown category 'violense'; known: self_harm",
+        ),
         ({"debounce_tokens": 0}, "debounce_tokens must be at least 1"),
     ],
 )
@@ -118,7 +125,9 @@ def test_a_policy_that_guards_nothing_or_the_unknown_is_refused(changes, reason)
 )
 def test_the_strictest_failure_stance_of_a_role_wins(stances, strictest):  # invariant 6
     names = ["violence", "sexual"]
-    categories = {name: CategoryRules(user=RULES, on_failure=s) for name, s in zip(names, stances, strict=True)}
+    categories = {
+        name: CategoryRules(user=RULES, on_failure=s) for name, s in zip(names, stances, strict=True)
+    }
     assert policy(categories=categories, on_failure="hold").stance(Role.USER) is strictest
 
 
@@ -144,7 +153,9 @@ POINTS = {1: 0.3, 2: 0.6, 3: 0.9}
 
 def test_the_packs_operating_points_fill_in_what_the_policy_leaves_open():
     before = policy(categories={"violence": CategoryRules(user=OPEN, assistant=RULES)})
-    after = with_operating_points(before, {Role.USER: {"violence": POINTS}, Role.ASSISTANT: {"violence": POINTS}})
+    after = with_operating_points(
+        before, {Role.USER: {"violence": POINTS}, Role.ASSISTANT: {"violence": POINTS}}
+    )
     rules = after.categories["violence"]
     assert rules.user.thresholds == {2: 0.6, 3: 0.9}
     assert rules.assistant == RULES, "thresholds of the policy's own stay"
