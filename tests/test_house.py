@@ -146,10 +146,11 @@ def texts() -> list[Path]:
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_file_holds(what):
     pattern = FORBIDDEN[what]
-    found = []
-    for path in texts():
-        if match := pattern.search(path.read_text("utf-8", errors="replace")):
-            found.append(f"{path.relative_to(ROOT)}: {match[0]!r}")
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]!r}"
+        for path in texts()
+        if (match := pattern.search(path.read_text("utf-8", errors="replace")))
+    ]
     assert found == []
 
 

@@ -187,7 +187,7 @@ class GuardedStream:
         return commands
 
     def _receive(self, text: str) -> None:
-        if self._closed or self._terminal or self._withholding:
+        if self._closed or self._terminal or self._withholding or self._finished:
             self._dropped += len(text)
             return
         self._text.append(text)

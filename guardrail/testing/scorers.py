@@ -97,7 +97,7 @@ class _KeywordLane:
 
     def fork(self) -> LaneScorer:
         copy = _KeywordLane(self._scorer)
-        copy._position = self._position  # noqa: SLF001 - its own class
+        copy._position = self._position
         return copy
 
     def close(self) -> None:

@@ -97,7 +97,7 @@ def test_a_good_file_is_read_as_it_stands(written):
         ("watch: 0.4", "watch: 0.4\n      watch: 0.3", 18, "categories.violence.assistant.watch", "is given twice"),
     ],
 )  # fmt: skip
-def test_a_bad_file_is_refused_with_line_key_and_reason(refusal, old, new, line, key, reason):
+def test_a_bad_file_is_refused_with_line_key_and_reason(refusal, old, new, line, key, reason):  # noqa: PLR0917 - a table
     assert GOOD.count(old) == 1
     error = refusal(GOOD.replace(old, new))
     assert (error.line, error.key) == (line, key)

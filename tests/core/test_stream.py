@@ -373,6 +373,16 @@ def test_text_that_comes_while_the_words_are_sought_is_dropped_and_counted():
     assert (stream.arrived, stream.released) == (4, 0)
 
 
+def test_text_behind_the_upstreams_own_end_is_dropped_and_counted():
+    player = player_of()
+    player.chunk("one")
+    player.tell(on.LaneFinished())
+    player.chunk(" two")
+    player.score_all()
+    assert (player.client, player.stream.arrived) == ("one", 7)
+    assert player.ended == do.EndLane(intervened=False)
+
+
 def test_words_nobody_asked_for_are_ignored():
     book = Playbook(make())
     book >> on.PromptJudged() << []
