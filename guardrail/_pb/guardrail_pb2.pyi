@@ -567,8 +567,8 @@ class Intervention(_message.Message):
     at: _builtins.int
     """Code points of the lane's upstream text released before it."""
     text: _builtins.str
-    """The words to show at this place, joining white space included; may be empty. When not enforced:
-    the words that would have been shown.
+    """The words to show at this place, joining white space included. Empty for an annotation,
+    and when not enforced: words are only looked for when they are shown.
     """
     rationale: _builtins.str
     """Why: rule, threshold, limit. Carries no text of the conversation."""

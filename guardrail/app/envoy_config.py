@@ -3,13 +3,15 @@
 Written as data and printed as YAML. Facts behind the settings stand in Envoy's own documentation:
 ext_proc needs both body modes FULL_DUPLEX_STREAMED with trailers SEND; one ext_proc stream is open a
 live LLM stream, so the default circuit breaker of 1,024 requests would cut busy servers; a streamed
-answer may take minutes before its first byte, so route and gRPC timeouts are off and deadlines are the
-sidecar's.
+answer may take minutes, so the route's timeout is off: scoring has the sidecar's deadlines, a silent
+upstream has the idle timeout.
 """
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +20,13 @@ from guardrail.errors import ConfigError
 _TYPE = "type.googleapis.com/envoy."
 _MAX_STREAMS = 65_536
 _BUFFER_BYTES = 1024 * 1024
+_MAX_REQUEST_BYTES = 64 * 1024 * 1024
+_IDLE_S = 900  # a server that says nothing for a quarter of an hour is gone
+_CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/cert.pem",  # macOS, BSD
+)
 _UPSTREAM, _SIDECAR = "upstream", "guardrail"
 
 
@@ -83,6 +92,17 @@ def ext_proc_filter() -> dict[str, Any]:
     }
 
 
+def buffer_filter() -> dict[str, Any]:
+    """Gives the request its ``content-length`` back, which ext_proc takes off: not every server reads chunks."""
+    return {
+        "name": "envoy.filters.http.buffer",
+        "typed_config": {
+            "@type": _TYPE + "extensions.filters.http.buffer.v3.Buffer",
+            "max_request_bytes": _MAX_REQUEST_BYTES,
+        },
+    }
+
+
 def sidecar_cluster(sidecar: str) -> dict[str, Any]:
     """The cluster of the sidecar at "HOST:PORT" or "unix:PATH"."""
     if sidecar.startswith("unix:"):
@@ -121,7 +141,7 @@ def upstream_cluster(upstream: Upstream) -> dict[str, Any]:
                 "sni": upstream.host,
                 "common_tls_context": {
                     "validation_context": {
-                        "trusted_ca": {"filename": "/etc/ssl/certs/ca-certificates.crt"},
+                        "trusted_ca": {"filename": _trusted_ca()},
                         "match_typed_subject_alt_names": [
                             {"san_type": "DNS", "matcher": {"exact": upstream.host}},
                         ],
@@ -132,9 +152,17 @@ def upstream_cluster(upstream: Upstream) -> dict[str, Any]:
     return cluster
 
 
+def _trusted_ca() -> str:
+    """The system's certificate bundle, or Debian's place for it where this machine has none."""
+    found = [
+        path for path in (ssl.get_default_verify_paths().cafile, *_CA_FILES) if path and Path(path).is_file()
+    ]
+    return found[0] if found else _CA_FILES[0]
+
+
 def filter_fragment(sidecar: str) -> dict[str, Any]:
-    """Filter and cluster alone, for an Envoy that is there already."""
-    return {"http_filters": [ext_proc_filter()], "clusters": [sidecar_cluster(sidecar)]}
+    """Filters and cluster alone, for an Envoy that is there already."""
+    return {"http_filters": [ext_proc_filter(), buffer_filter()], "clusters": [sidecar_cluster(sidecar)]}
 
 
 def bootstrap(upstream: Upstream, listen: str, sidecar: str, *, admin: bool = False) -> dict[str, Any]:
@@ -154,7 +182,7 @@ def bootstrap(upstream: Upstream, listen: str, sidecar: str, *, admin: bool = Fa
         "@type": _TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "guarded",
         "codec_type": "AUTO",
-        "stream_idle_timeout": "0s",
+        "stream_idle_timeout": f"{_IDLE_S}s",
         "server_header_transformation": "PASS_THROUGH",
         "generate_request_id": False,
         "route_config": {
@@ -165,6 +193,7 @@ def bootstrap(upstream: Upstream, listen: str, sidecar: str, *, admin: bool = Fa
         },
         "http_filters": [
             ext_proc_filter(),
+            buffer_filter(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {

@@ -80,6 +80,7 @@ async def _sidecar_server(settings: Settings, listen: str, grace_s: float) -> As
         server = await start_server(sidecar, listen)
         scorer = sidecar.scorer
         _log.info("pack %s runs on %s", scorer.name, scorer.provider)
+        _reopen_on_hangup(sidecar)
         try:
             yield server
         finally:
@@ -93,10 +94,17 @@ def _stop_signal() -> asyncio.Event:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def stop(number: signal.Signals) -> None:
+    def stop() -> None:
         stopped.set()
-        loop.remove_signal_handler(number)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(number, stop)
     return stopped
+
+
+def _reopen_on_hangup(sidecar: Sidecar) -> None:
+    """SIGHUP: the audit log was rotated, go on in a new file."""
+    if sidecar.telemetry is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, sidecar.telemetry.reopen)

@@ -18,7 +18,8 @@ class CompositionRequest:
     conversation_id: str = ""
     """Stable within a conversation, so that wordings can vary between conversations."""
     earlier_inserts: int = 0
-    """How many turns of the conversation already carry words of ours; wordings must not repeat."""
+    """How many turns of the conversation carry words of ours, where the caller knows of more than
+    ``earlier_texts`` show."""
     earlier_texts: Sequence[str] = field(default=())
     """The assistant's earlier turns, so that a wording already used there is not repeated."""
     at_start: bool = False

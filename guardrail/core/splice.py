@@ -34,7 +34,9 @@ class ClientView:
         self._open_star = False  # the line so far ends with half a "**"
         self._blank_before = True  # the line before the current one is blank, or there is none
         self._fence = ""  # the mark that opened the code block we are in, with its indent
+        self._fence_in_item = False  # it stands in a list item and ends with it
         self._in_list = False
+        self._item_indent = 0  # how far the text of the latest list item stands to the right
         self.empty = True
         """Nothing but white space was read."""
 
@@ -65,21 +67,36 @@ class ClientView:
 
     def _end_line(self) -> None:
         line = self._line
+        leaves = self._leaves_item(line)
+        was_code = bool(self._fence) and not leaves
         self._fence = self._fence_after(line)
         self._blank_before = not line.strip()
-        self._in_list = bool(_LIST_ITEM.match(line)) or (
-            self._in_list and (self._blank_before or line.startswith((" ", "\t")))
-        )
+        if not was_code:
+            self._fence_in_item = self._in_list and not leaves
+            item = _LIST_ITEM.match(line)
+            if item:
+                self._item_indent = item.end()
+            self._in_list = bool(
+                item or (self._in_list and (self._blank_before or line.startswith((" ", "\t"))))
+            )
         self._head, self._tail, self._ticks, self._bolds, self._open_star = "", "", 0, 0, False
 
+    def _leaves_item(self, line: str) -> bool:
+        """Whether ``line`` stands too far left to belong to the list item, or to its code block."""
+        if self._fence and not self._fence_in_item:
+            return False
+        return bool(line.strip()) and len(line) - len(line.lstrip(" \t")) < self._item_indent
+
     def _fence_after(self, line: str) -> str:
-        """The code block we are in once ``line`` has ended: its opening mark, or ""."""
+        """The code block we are in once ``line`` has ended: its opening mark with its indent, or ""."""
         found = _FENCE.match(line)
-        if self._fence:
+        if self._fence and not self._leaves_item(line):
             mark = self._fence.lstrip()
-            closes = found and found[2].startswith(mark) and not line[found.end() :].strip()
-            return "" if closes else self._fence
-        if found and (self._in_list or len(found[1]) <= _MAX_FENCE_INDENT):
+            deepest = _MAX_FENCE_INDENT + (len(self._fence) - len(mark) if self._fence_in_item else 0)
+            closes = found and found[2].startswith(mark) and len(found[1]) <= deepest
+            return "" if found and closes and not line[found.end() :].strip() else self._fence
+        in_item = self._in_list and not self._leaves_item(line)
+        if found and (in_item or len(found[1]) <= _MAX_FENCE_INDENT):
             return found[1] + found[2]
         return ""
 

@@ -68,6 +68,7 @@ class Composer:
             raise ValueError(f"languages must hold {DEFAULT_LANGUAGE!r}")
         self.languages = languages
         self.catalogue = catalogue
+        self._places = [bold_name(listing) for listing in catalogue.listings.values()]
 
     def compose(self, request: CompositionRequest) -> Composition:
         """The words for ``request``.
@@ -84,7 +85,7 @@ class Composer:
         language = self._language(locale)
         name, group = language.group(voice, finding.category)
         side, wordings = group.side(finding.role, finding.severity)
-        turn = _Turn(request, f"{voice}/{name}/{side}")
+        turn = _Turn(request, f"{voice}/{name}/{side}", self._places)
         at = turn.choose([wording.text for wording in wordings], "wording")
 
         offer = self._offer(locale, group, finding, turn)
@@ -138,10 +139,12 @@ class Composer:
 class _Turn:
     """One request as the rotation sees it: where it begins, and what was said before."""
 
-    def __init__(self, request: CompositionRequest, topic: str) -> None:
-        self.number = request.earlier_inserts
+    def __init__(self, request: CompositionRequest, topic: str, places: Sequence[str]) -> None:
         self._key = f"{request.conversation_id}\0{topic}"
         self._earlier = normalised(request.earlier_texts)
+        # A turn that names one of our places carries words of ours: the conversation itself remembers.
+        ours = sum(any(place in text for place in places) for text in self._earlier)
+        self.number = max(request.earlier_inserts, ours)
 
     def said(self, text: str) -> bool:
         return any(text in earlier for earlier in self._earlier)

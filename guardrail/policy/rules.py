@@ -6,6 +6,7 @@ it is the reference documentation of the policy file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -20,6 +21,7 @@ KindName = Literal["allow", "annotate", "redirect", "replace"]
 StanceName = Literal["pass", "hold", "redirect"]
 FinishReason = Literal["stop", "content_filter"]
 
+_LOCALE = re.compile(r"(?:[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)?")
 OperatingPoints = Mapping[Role, Mapping[str, Mapping[int, float] | None]]
 
 _STRICT = {"extra": "forbid", "strict": False}
@@ -91,6 +93,8 @@ class CategoryRules:
     """Hard limit: never more than this; wins over nothing but must not lie below the floor."""
 
     def __post_init__(self) -> None:
+        if self.user is not None and self.user.watch is not None:
+            raise ValueError("user.watch has no effect: what a user says is not held back")
         for severity, name in self.floor.items():
             top = self.ceiling.get(severity)
             if top is not None and kind(top) < kind(name):
@@ -171,6 +175,9 @@ class Policy:
     """Category name to its rules; categories left out are not judged."""
 
     def __post_init__(self) -> None:
+        if not _LOCALE.fullmatch(self.default_locale):
+            msg = f"default_locale must be a BCP 47 tag such as en-GB, got {self.default_locale!r}"
+            raise ValueError(msg)
         if not self.categories:
             raise ValueError("categories is empty: this policy would guard nothing")
         for name in self.categories:

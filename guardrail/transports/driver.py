@@ -91,7 +91,10 @@ class _Lane:
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts of one stream for its last record."""
+    """Counts and times of one stream for its records."""
+
+    found_at: dict[str, float] = field(default_factory=dict)
+    """Category to when it was first found, for how long an intervention waited for its place."""
 
     interventions: int = 0
     exposure: int = 0
@@ -310,7 +313,7 @@ class StreamDriver:
         """Score what the lane wants scored, one piece after the other."""
         timing = self._policy.timing
         loop = asyncio.get_running_loop()
-        while not lane.guard.closed:
+        while not (lane.guard.closed or self._closed):
             wanted = await lane.wanted.get()
             event: on.Event = on.ScoringFailed("error")
             late = loop.call_later(timing.scoring_deadline_ms / 1000, self._tell, lane, on.ScoringDelayed())
@@ -441,6 +444,7 @@ class StreamDriver:
             enforced=enforced,
         )
         self._tally.interventions += 1
+        now = self._services.clock()
         self._record(
             records.InterventionApplied(
                 self._opening.stream_id,
@@ -455,6 +459,7 @@ class StreamDriver:
                 intervention.resources,
                 intervention.rationale,
                 enforced,
+                now - self._tally.found_at.get(finding.category, now),
             ),
         )
         self._put(Inserted(lane.name, intervention))
@@ -539,6 +544,7 @@ class StreamDriver:
     def _note_findings(self, lane: str, findings: Sequence[Finding]) -> None:
         for finding in findings:
             span = finding.span
+            self._tally.found_at.setdefault(finding.category, self._services.clock())
             self._record(
                 records.FindingReported(
                     self._opening.stream_id,

@@ -1,4 +1,4 @@
-"""Invariant 12: our own inserted text passes our own classifiers, at the shipped thresholds."""
+"""The text we insert, invariant 12: our own inserted text passes our own classifiers, at the shipped thresholds."""
 
 from __future__ import annotations
 
