@@ -39,8 +39,6 @@ TESTED_ELSEWHERE = {
     "testing/composers.py": "one fixed sentence, read by half of the tests",
     "testing/upstream.py": "tests/e2e run on it",
     "transports/assessment.py": "tests/app/test_offline.py and tests/transports/test_grpc_native.py",
-    "transports/driver.py": "tests/transports/test_grpc_native.py, tests/app/test_offline.py and tests/e2e",
-    "transports/ext_proc.py": "tests/e2e, behind a real Envoy",
     "transports/grpc_messages.py": "tests/transports/test_grpc_native.py",
     "transports/http_context.py": "tests/e2e, behind a real Envoy",
     "transports/tasks.py": "every test of a transport",

@@ -118,7 +118,7 @@ class ClientView:
         fence = self._fence_after(self._line)
         if fence:
             return ("\n" if self._line else "") + fence + "\n\n"
-        if self._fence:  # the line that closes it has not ended
+        if self._fence and not self._leaves_item(self._line):  # the line that closes it has not ended
             return "\n\n"
         if not self._line.strip():
             return "" if self._blank_before else "\n"

@@ -241,7 +241,8 @@ class GuardedStream:
             if level is Level.CLEAR:
                 self._hold_at = None
             elif self._hold_at is None:
-                self._hold_at = max(word.start, self._text.released)
+                placed = self._inserts[-1].at if self._inserts else 0
+                self._hold_at = max(word.start, self._text.released, placed)
             else:
                 self._limit_hold(word)
         self._text.clear(word.end)
@@ -296,12 +297,21 @@ class GuardedStream:
         self._inserts.append(_Insert(decision, place, terminal=True))
 
     def _place_redirect(self, at: int, word: str) -> None:
-        """Put a waiting redirect in line if ``word``, at position ``at``, begins behind a boundary."""
-        if self._redirect is None or self._hold_at is not None or at < self._text.released:
+        """Put a waiting redirect in line if ``word``, at position ``at``, begins behind a boundary.
+
+        Help does not wait for a watched lane to settle: the sentences before it were judged, so the hold
+        point moves up to here, unless a risk in them still waits to be confirmed.
+        """
+        if self._redirect is None or at < self._text.released:
             return
         before = self._text.text(max(0, at - _LOOK_BACK), at)
         if self._outline.in_block or not ends_sentence(before, word):
             return
+        if self._hold_at is not None and self._pending_at is not None and self._pending_at < at:
+            return
+        at += _lead(word)
+        self._text.clear(at)  # a space carries no risk
+        self._hold_at = None if self._hold_at is None else at
         self._inserts.append(_Insert(self._redirect, at, terminal=False, following=word))
         self._redirect = None
 
@@ -447,3 +457,10 @@ class GuardedStream:
         self._closed = True
         self._out = None
         self._commands.append(EndLane(intervened))
+
+
+def _lead(word: str) -> int:
+    """How many spaces the word begins with; they stay with the text before it, unless they break its line."""
+    body = word.lstrip()
+    space = word[: len(word) - len(body)]
+    return 0 if "\n" in space or "\r" in space else len(space)

@@ -152,7 +152,7 @@ def test_many_redirects_each_find_a_place_and_none_is_said_twice():
     player.play(by_character(text))
     assert player.released == text
     assert [insert.decision.finding.category for insert in player.inserts] == categories
-    assert [text[: insert.at][-5:] for insert in player.inserts] == ["last."] * 4
+    assert [text[: insert.at][-6:] for insert in player.inserts] == ["last. "] * 4
     assert player.ended == do.EndLane(intervened=False)
 
 

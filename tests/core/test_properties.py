@@ -31,12 +31,12 @@ MUTANTS = {
         properties.released_was_scored,
     ),
     "invariant 2: a watched word does not hold": (
-        "            elif self._hold_at is None:\n                self._hold_at = max(word.start, self._text.released)",
-        "            elif self._hold_at is None:\n                pass",
+        "                self._hold_at = max(word.start, self._text.released, placed)",
+        "                pass",
         properties.released_was_scored,
     ),
     "invariant 3: the hold point is where the chunk began": (
-        "self._hold_at = max(word.start, self._text.released)",
+        "self._hold_at = max(word.start, self._text.released, placed)",
         "self._hold_at = self._text.released",
         properties.chunking_is_not_meaning,
     ),

@@ -133,3 +133,24 @@ def test_a_list_item_is_ended_like_a_sentence_and_a_table_row_by_a_new_line():
 )
 def test_the_upstream_goes_on_in_a_paragraph_of_its_own(following, joint):
     assert after_insert(following) == joint
+
+
+@pytest.mark.parametrize(
+    ("read", "joint"),
+    [
+        ("```\n    ```", "\n```\n\n"),  # four spaces in front: code, not the block's end
+        ("```\n   ```", "\n\n"),
+        ("1. one\n   ```\n      ```", "\n\n"),  # in a list item they count from its text
+        ("1. one\n   ```\n   code\nText", "…\n\n"),  # left of the item: list and block are over
+        ("1. one\n   ```\n   code\n```", "\n```\n\n"),  # so that this opens one
+        ("- one\n```\ncode", "\n```\n\n"),  # an unindented block ends the list
+        ("- one\n```\n- code\n```\nText", "…\n\n"),
+    ],
+    ids=repr,
+)
+def test_where_a_code_block_stands_decides_what_ends_it(read, joint):
+    assert view_of(read).before_insert() == joint
+
+
+def test_what_looks_like_a_list_inside_code_is_none():
+    assert not view_of("```\n- code\n```\n\n text").in_block

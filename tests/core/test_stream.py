@@ -422,7 +422,7 @@ def test_an_allowed_finding_is_not_even_noted():
 @pytest.mark.parametrize(
     ("text", "client"),
     [
-        ("One is said. Two is.", f"One is said.\n\n{HELP}\n\n Two is."),
+        ("One is said. Two is.", f"One is said. \n\n{HELP}\n\nTwo is."),
         ("One is said.\n\nTwo is.", f"One is said.\n\n{HELP}\n\nTwo is."),
         ("One is said.\r\n\r\nTwo is.", f"One is said.\n\n{HELP}\r\n\r\nTwo is."),
         ("One is said.\nTwo is.", f"One is said.\n\n{HELP}\n\nTwo is."),
@@ -430,7 +430,7 @@ def test_an_allowed_finding_is_not_even_noted():
         ("这很好。我们去。", f"这很好。\n\n{HELP}\n\n我们去。"),
         (
             "Ask Dr. Who about e.g. 3.5 things. Then go.",
-            f"Ask Dr. Who about e.g. 3.5 things.\n\n{HELP}\n\n Then go.",
+            f"Ask Dr. Who about e.g. 3.5 things. \n\n{HELP}\n\nThen go.",
         ),
         ("no boundary here", f"no boundary here…\n\n{HELP}"),
         ("One sentence only.", f"One sentence only.\n\n{HELP}"),
@@ -456,7 +456,7 @@ def test_help_is_inserted_at_the_first_sentence_boundary_or_at_the_end(text, cli
 )
 def test_help_waits_until_a_block_is_over(block):
     text = f"{block}\nText after it. And on."
-    assert client_of(text, [decision()]) == f"{block}\nText after it.\n\n{HELP}\n\n And on."
+    assert client_of(text, [decision()]) == f"{block}\nText after it. \n\n{HELP}\n\nAnd on."
 
 
 def test_help_at_the_end_of_an_answer_that_ends_with_code_is_not_code():
@@ -464,14 +464,19 @@ def test_help_at_the_end_of_an_answer_that_ends_with_code_is_not_code():
     assert client_of(text, [decision()]) == f"{text}\n\n{HELP}"
 
 
-def test_help_waits_until_a_watched_lane_has_settled():
+def test_help_does_not_wait_for_a_watched_lane_to_settle():
     text = "Some murk. Not yet settled here. Now it is."
-    assert client_of(text, [decision()]) == f"Some murk. Not yet settled here.\n\n{HELP}\n\n Now it is."
+    assert client_of(text, [decision()]) == f"Some murk. \n\n{HELP}\n\nNot yet settled here. Now it is."
+
+
+def test_help_waits_for_a_risk_before_it_to_be_confirmed_or_not():
+    text = "Some doom\n\ndoom again."
+    assert client_of(text, [decision()]) == f"Some…\n\n{ENDING}"
 
 
 def test_help_that_the_answer_itself_calls_for_comes_at_the_next_boundary():
     assert client_of("So many tears are here now. They go on.") == (
-        f"So many tears are here now.\n\n{TEARS}\n\n They go on."
+        f"So many tears are here now. \n\n{TEARS}\n\nThey go on."
     )
 
 
@@ -494,7 +499,7 @@ def test_a_replacement_takes_the_place_of_help_that_still_waits():
 
 def test_help_and_then_an_ending():
     text = "One is said. Two is said. Then doom doom."
-    assert client_of(text, [decision()]) == (f"One is said.\n\n{HELP}\n\n Two is said. Then…\n\n{ENDING}")
+    assert client_of(text, [decision()]) == (f"One is said. \n\n{HELP}\n\nTwo is said. Then…\n\n{ENDING}")
 
 
 # -- what the prompt decides ---------------------------------------------------------------------

@@ -299,7 +299,7 @@ async def test_late_text_is_kept_and_released_when_its_scores_come(scorer, stanc
 
 async def test_abandoned_text_ends_the_answer_where_the_policy_says_redirect(scorer):
     scorer.close_gate("slow")
-    under = policy(timing=Timing(scoring_deadline_ms=20, abandon_ms=60))
+    under = policy(timing=Timing(scoring_deadline_ms=20, abandon_ms=500))
     async with play(scorer, under=under) as stream:
         await stream.say("Well said. ")
         await stream.until(lambda: "Well said." in stream.shown())
@@ -312,7 +312,7 @@ async def test_abandoned_text_ends_the_answer_where_the_policy_says_redirect(sco
 
 async def test_abandoned_text_is_held_to_the_end_where_the_policy_says_hold(scorer):
     scorer.close_gate("slow")
-    under = policy(on_failure="hold", timing=Timing(scoring_deadline_ms=20, abandon_ms=60))
+    under = policy(on_failure="hold", timing=Timing(scoring_deadline_ms=20, abandon_ms=500))
     async with play(scorer, under=under) as stream:
         await stream.say("So slow it is. ")
         await stream.until(lambda: len(stream.ledger.all(records.ScoringFailed)) == 2)
