@@ -154,8 +154,8 @@ async def test_a_replaced_stream_is_replayed_to_the_contract(run):
 
 async def test_a_redirected_stream_goes_on(run):
     (answer,) = await run(offline.replay, [stream("One is said. Two is.", question="tears")])
-    assert answer["client_text"] == "One is said.\n\n[redirect mental_distress]\n\n Two is."
-    assert (answer["released_before"], answer["withheld"], answer["finish_reason"]) == (12, 0, "stop")
+    assert answer["client_text"] == "One is said. \n\n[redirect mental_distress]\n\nTwo is."
+    assert (answer["released_before"], answer["withheld"], answer["finish_reason"]) == (13, 0, "stop")
     assert [done["kind"] for done in answer["interventions"]] == ["redirect"]
 
 

@@ -169,8 +169,8 @@ def test_replay_uses_the_words_that_ship(policy_file, tmp_path, engine):
     code, (answer,) = offline("replay", policy_file, tmp_path, [row])
     assert code == 0
     assert answer["interventions"][0]["kind"] == "redirect"
-    assert answer["client_text"].startswith("One is said.\n\n")
-    assert answer["client_text"].endswith(" Two is.")
+    assert answer["client_text"].startswith("One is said. \n\n")
+    assert answer["client_text"].endswith("\n\nTwo is.")
 
 
 @pytest.mark.parametrize("command", ["score", "replay"])

@@ -115,7 +115,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "a prompt that redirects": _one(
         "A poem. Roses are red.",
-        f"A poem.\n\n{REDIRECT}\n\n Roses are red.",
+        f"A poem. \n\n{REDIRECT}\n\nRoses are red.",
         ("redirect", "mental_distress", 7),
         prompt="I am sad. A poem, please.",
         findings=1,

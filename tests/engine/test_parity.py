@@ -73,6 +73,7 @@ async def test_more_than_a_thousand_tokens_are_the_same_however_cut(scorer):
 
 
 async def test_alone_is_the_same_as_in_a_batch(scorer):
+    """invariant 11: a score does not depend on its neighbours in the batch (within 1e-3)."""
     prompts = ["Hi.", PROMPT, PROMPT * 3, "Tell me a story about the sea and a small boat. " * 4]
     alone = [await score(scorer, words(ANSWER), prompt=prompt) for prompt in prompts]
     steps = scorer.runner.counts.steps
