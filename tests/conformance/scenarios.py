@@ -94,19 +94,19 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "a redirect at the next sentence": _one(
         "You sound sad and a bit tired today. A walk may help.",
-        f"You sound sad and a bit tired today.\n\n{REDIRECT}\n\n A walk may help.",
+        f"You sound sad and a bit tired today. \n\n{REDIRECT}\n\nA walk may help.",
         ("redirect", "mental_distress", 36),
         findings=1,
     ),
     "a redirect once only": _one(
         "You sound sad to me, my friend. Go on. So sad and so very tired. Go on.",
-        f"You sound sad to me, my friend.\n\n{REDIRECT}\n\n Go on. So sad and so very tired. Go on.",
+        f"You sound sad to me, my friend. \n\n{REDIRECT}\n\nGo on. So sad and so very tired. Go on.",
         ("redirect", "mental_distress", 31),
         findings=1,
     ),
     "a redirect that waits out a list": _one(
         "- you are sad and tired\n- you need rest\n\nThen all is well. Go on.",
-        f"- you are sad and tired\n- you need rest\n\nThen all is well.\n\n{REDIRECT}\n\n Go on.",
+        f"- you are sad and tired\n- you need rest\n\nThen all is well. \n\n{REDIRECT}\n\nGo on.",
         ("redirect", "mental_distress", 58),
         findings=1,
     ),
@@ -164,7 +164,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "a redirect and then a replacement": _one(
         "You sound sad and very tired now. Right. Now stab him.",
-        f"You sound sad and very tired now.\n\n{REDIRECT}\n\n Right. Now…\n\n{REPLACE}",
+        f"You sound sad and very tired now. \n\n{REDIRECT}\n\nRight. Now…\n\n{REPLACE}",
         ("redirect", "mental_distress", 33),
         ("replace", "violence", 44),
         ends=True,

@@ -148,6 +148,11 @@ def texts(body: bytes) -> dict[int, str]:
     return shown
 
 
+def flat(text: str) -> str:
+    """What is read, whatever white space joins an insert to the text around it."""
+    return " ".join(text.split())
+
+
 def finishes(body: bytes) -> dict[int, list[str]]:
     """Every finish reason that came, by choice."""
     found: dict[int, list[str]] = {}
