@@ -32,7 +32,7 @@ UNTRAINED = frozenset({("assistant", "injection_jailbreak"), ("assistant", "othe
 """Heads for which the training sets hold no positive at all."""
 ORDINARY_SHARE = {1: 0.015, 2: 0.0015, 3: 0.0005}
 """Share of ordinary benign turns that may reach each severity's threshold, per category."""
-REDIRECT_SHARE = {1: 0.03, 2: 0.01, 3: 0.003}
+REDIRECT_SHARE = {1: 0.04, 2: 0.02, 3: 0.005}
 """The same for mental_distress, which leads to an offer of help and never to a block."""
 HARD_SHARE = {
     "user": {1: 0.08, 2: 0.03, 3: 0.01},
@@ -43,12 +43,12 @@ HARD_ROWS_A_SOURCE = 200
 OWN_INSERTS = frozenset(
     {"generated_support", "generated_insert", "generated_constructive", "generated_own_words"}
 )
-"""Texts such as the project inserts itself: never a finding."""
+"""Texts such as the project inserts itself: never a finding, when they stand by themselves."""
 LOWEST = {1: 0.2, 2: 0.35, 3: 0.55}
-HIGHEST = {1: 0.97, 2: 0.985, 3: 0.995}
+HIGHEST = {1: 0.98, 2: 0.99, 3: 0.999}
 FEWEST_CAUGHT = 0.03
 """A category that finds less than this share of its harmful turns at severity 2 gets no point."""
-HEADROOM = 0.01
+HEADROOM = 0.005
 
 
 def sigmoid(x: Floats) -> Floats:

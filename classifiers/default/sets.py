@@ -22,7 +22,8 @@ Row = dict[str, Any]
 PROMPT_TOKENS = 120
 TEXT_TOKENS = 360
 UNSEEN_SEED = 977
-OWN_WORDS = 600
+ANSWERING = 300
+"""Own words that are also scored after a risky turn."""
 
 ORDINARY = frozenset({"arena_hard", "self_instruct_user", "chitchat"})
 """Held-back ordinary answers; their prompts are ordinary user turns."""
@@ -114,8 +115,17 @@ def cases(data: Path, chitchat: Path, encoder: Encoder, fraction: float) -> list
         if row.get("user"):
             asked = {"role": "user", "text": row["prompt"], "prompt": None, "labels": row["user"]}
             out.append(case(row | asked | {"harm": None}, "generated", encoder))
-    # These texts are all known to training; what counts is that the ones we say stay unflagged.
-    for row in list(own_words(UNSEEN_SEED))[: int(OWN_WORDS * fraction)]:
-        asked = {"prompt": rng.choice(risky)} if rng.random() < 0.5 else {}
-        out.append(case(row | asked, "generated", encoder))
+    return out + own_cases(encoder, risky, rng, fraction)
+
+
+def own_cases(encoder: Encoder, risky: list[str], rng: random.Random, fraction: float) -> list[Case]:
+    """Everything the composer can say, by itself; and some of it as the answer to a risky turn.
+
+    Training knows these texts: what counts is that the ones we say stay without a finding.
+    """
+    words = list(own_words(UNSEEN_SEED))
+    out = [case(row, "generated", encoder) for row in words[: int(len(words) * fraction)]]
+    for row in words[: int(ANSWERING * fraction)]:
+        answering = {"prompt": rng.choice(risky), "src": "own_words_answering"}
+        out.append(case(row | answering, "generated", encoder))
     return out

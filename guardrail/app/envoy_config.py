@@ -65,7 +65,7 @@ def parse_listen(listen: str) -> tuple[str, int]:
         ConfigError: it is not one.
     """
     host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError("--listen", "", f"must be HOST:PORT, got {listen!r}")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":PORT" asks for all addresses
 

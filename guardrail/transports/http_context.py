@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 PREFIX = "x-guardrail-"
 LOCALE = PREFIX + "locale"
@@ -23,7 +22,6 @@ class HttpContext:
 
     method: str
     path: str
-    """Without its query, percent-decoded: servers route by what it means, so that is what is guarded."""
     locale: str
     tenant: str
     mode: str
@@ -39,7 +37,7 @@ def read_headers(headers: Iterable[tuple[str, str]]) -> HttpContext:
     own = tuple(name for name in values if name.startswith(PREFIX))
     return HttpContext(
         method=values.get(":method", ""),
-        path=unquote(values.get(":path", "").partition("?")[0]),
+        path=values.get(":path", ""),
         locale=_own(values, LOCALE) or first_language(values.get("accept-language", "")),
         tenant=_own(values, TENANT),
         mode=_own(values, MODE),

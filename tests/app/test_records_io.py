@@ -75,6 +75,7 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_a_string_is_taken_or_its_default():
     assert rows.text("f:1", {"text": "x"}, "text") == "x"
+    assert rows.text("f:1", {"locale": "de"}, "locale", "") == "de"
     assert rows.text("f:1", {"locale": None}, "locale", "") == ""
     assert rows.text("f:1", {}, "locale", "") == ""
 

@@ -35,6 +35,20 @@ def test_a_word_is_complete_when_what_follows_shows_its_end(text, complete):
     assert words(text) == complete
 
 
+@pytest.mark.parametrize("code", [
+    0x3001, 0x303F, 0x3400, 0x4DBF, 0x4E00, 0x9FFF, 0xF900, 0xFAFF, 0xFF00, 0xFF0F, 0x20000, 0x3FFFF,
+], ids=hex)  # fmt: skip
+def test_han_and_wide_marks_are_words_by_themselves(code):
+    assert words(f"a{chr(code)}b ") == ["a", chr(code), "b"]
+
+
+@pytest.mark.parametrize("code", [
+    0x2FFF, 0x3040, 0x33FF, 0x4DC0, 0x4DFF, 0xA000, 0xF8FF, 0xFB00, 0xFEFF, 0xFF10, 0x1FFFF, 0x40000,
+], ids=hex)  # fmt: skip
+def test_their_neighbours_are_not(code):
+    assert words(f"a{chr(code)}b ") == [f"a{chr(code)}b"]
+
+
 def test_the_end_of_the_text_ends_the_last_word():
     assert words("one two", final=True) == ["one", " two"]
     assert words("one ", final=True) == ["one", " "]

@@ -154,3 +154,18 @@ def test_where_a_code_block_stands_decides_what_ends_it(read, joint):
 
 def test_what_looks_like_a_list_inside_code_is_none():
     assert not view_of("```\n- code\n```\n\n text").in_block
+
+
+def test_reading_nothing_is_reading_nothing():
+    view = ClientView()
+    view.read("")
+    assert view.empty
+
+
+def test_four_spaces_in_front_make_no_code_block_and_three_do():
+    assert view_of("    ```\ncode").before_insert() == "…\n\n"
+    assert view_of("   ```\ncode").before_insert() == "\n   ```\n\n"
+
+
+def test_text_left_of_a_list_item_ends_the_list_even_from_its_code():
+    assert not view_of("1. one\n   ```\nText\n\n  indented").in_block

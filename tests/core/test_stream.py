@@ -679,3 +679,53 @@ def test_a_failure_nobody_waits_for_is_ignored():
     book >> on.PromptJudged() << []
     book >> on.ScoringFailed("error") << []
     book >> on.ScoringDelayed() << []
+
+
+# -- details a change would break ----------------------------------------------------------------
+
+
+def test_of_two_redirects_as_grave_the_first_is_given():
+    decisions = [decision(), decision(category="sexual")]
+    client = client_of("One is said. Two is. Three is.", decisions)
+    assert HELP in client
+    assert client.count("[") == 1
+
+
+def test_no_open_word_leaves_while_help_waits_for_its_place():
+    player = player_of([decision()])
+    player.chunk("One")
+    player.wake()
+    assert player.score()
+    assert player.client == ""
+
+
+def test_help_in_a_watched_lane_leaves_the_rest_held():
+    player = player_of([decision()])
+    step(player, "Murk it. Murk it ")
+    assert player.client.endswith(f"{HELP}\n\n")
+    assert player.released.strip() == "Murk it."
+
+
+def test_text_that_is_no_prose_gets_no_help_inserted_and_says_so():
+    stream = GuardedStream(LaneJudge(policy(), Role.ASSISTANT), LaneRules(prose=False))
+    player = LanePlayer(stream, WORDS)
+    player.begin([decision()])
+    player.play(['{"a": "One is said. Two is."}'])
+    assert player.client == '{"a": "One is said. Two is."}'
+    assert do.NoteDecision(decision(), 0, enforced=False) in player.notes
+
+
+def test_text_that_is_no_prose_is_still_replaced():
+    stream = GuardedStream(LaneJudge(policy(), Role.ASSISTANT), LaneRules(prose=False))
+    player = LanePlayer(stream, WORDS)
+    player.begin()
+    player.play(["So doom doom."])
+    assert player.ended == do.EndLane(intervened=True)
+
+
+def test_a_token_belongs_to_the_word_it_begins_in():
+    # No space stands between these words: the first must not be held for the second one's risk.
+    player = LanePlayer(make(), {"险": {"violence": 0.95}})
+    player.begin()
+    player.play(["好险险"])
+    assert player.client == f"好…\n\n{ENDING}"

@@ -267,3 +267,8 @@ def test_a_policy_without_thresholds_cannot_judge():
     category = CategoryRules(assistant=RoleRules(interventions={2: "replace"}))
     with pytest.raises(ValueError, match="violence: no thresholds"):
         judge_of(violence=category)
+
+
+def test_a_score_just_at_the_margin_does_not_count_towards_settling():
+    judge = judge_of(settle_tokens=1, margin=0.25, violence=rules({2: "replace"}, {2: 0.9}, watch=0.5))
+    assert levels(judge, 0.5, 0.25, 0.2) == [Level.WATCH, Level.WATCH, Level.CLEAR]

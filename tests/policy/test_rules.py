@@ -179,3 +179,28 @@ def test_operating_points_leave_everything_else_alone():
     before = policy(mode="observe", debounce_tokens=4)
     after = with_operating_points(before, {Role.USER: {}, Role.ASSISTANT: {}})
     assert replace(after, categories=before.categories) == before
+
+
+def test_values_at_the_edge_of_what_is_allowed_are_allowed():
+    assert RoleRules(interventions={1: "annotate"}, thresholds={1: 1.0}, watch=1.0, debounce_tokens=1)
+    assert CategoryRules(floor={2: "redirect"}, ceiling={2: "redirect"})
+    assert Timing(open_word_deadline_ms=0, scoring_deadline_ms=50, abandon_ms=50)
+    assert HoldBackRules(max_held_chars=80, settle_tokens=1, margin=0)
+    assert policy(debounce_tokens=1)
+
+
+def test_a_watch_threshold_for_what_a_user_says_is_refused():
+    watched = RoleRules(interventions={2: "replace"}, thresholds={2: 0.5}, watch=0.4)
+    with pytest.raises(ValueError, match="not held back"):
+        CategoryRules(user=watched)
+
+
+@pytest.mark.parametrize("locale", ["de", "en-GB", "zh-Hant-TW", ""])
+def test_a_default_locale_is_a_language_tag(locale):
+    assert policy(default_locale=locale)
+
+
+@pytest.mark.parametrize("locale", ["German", "de_AT", "-", "de-"])
+def test_a_default_locale_that_is_no_language_tag_is_refused(locale):
+    with pytest.raises(ValueError, match="BCP 47"):
+        policy(default_locale=locale)

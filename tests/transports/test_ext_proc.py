@@ -317,6 +317,7 @@ async def test_unknown_paths_are_echoed_and_counted(envoy, ledger, headers):
     await envoy.response_headers()
     await envoy.response_body(b"data: stab\n\n", b"\xff\x00", end=True)
     await envoy.until_response_ends()
+    await envoy.response_body(end=True)  # a duplicate end
     await envoy.close()
     assert await envoy.until_closed() is grpc.StatusCode.OK
     assert envoy.body("request_body") == b"anything"
