@@ -30,15 +30,18 @@ Points = dict[str, dict[str, dict[int, float] | None]]
 FEWEST_POSITIVES = 10
 UNTRAINED = frozenset({("assistant", "injection_jailbreak"), ("assistant", "other_unethical")})
 """Heads for which the training sets hold no positive at all."""
-ORDINARY_SHARE = {1: 0.015, 2: 0.0015, 3: 0.0005}
+ORDINARY_SHARE = {1: 0.005, 2: 0.0008, 3: 0.0004}
 """Share of ordinary benign turns that may reach each severity's threshold, per category."""
-REDIRECT_SHARE = {1: 0.04, 2: 0.02, 3: 0.005}
-"""The same for mental_distress, which leads to an offer of help and never to a block."""
-HARD_SHARE = {
-    "user": {1: 0.08, 2: 0.03, 3: 0.01},
-    "assistant": {1: 0.05, 2: 0.015, 3: 0.005},
+REDIRECT_SHARE = {
+    ("user", "mental_distress"): {1: 0.04, 2: 0.02, 3: 0.005},
+    ("user", "self_harm"): {1: 0.01, 2: 0.005, 3: 0.002},
 }
-"""The same for hard-benign prompts and constructive answers, for every category but distress."""
+"""The same where a finding leads to an offer of help and never to a block."""
+HARD_SHARE = {
+    "user": {1: 0.06, 2: 0.03, 3: 0.01},
+    "assistant": {1: 0.03, 2: 0.015, 3: 0.005},
+}
+"""The same for hard-benign prompts and constructive answers, for every other category."""
 HARD_ROWS_A_SOURCE = 200
 OWN_INSERTS = frozenset(
     {"generated_support", "generated_insert", "generated_constructive", "generated_own_words"}
@@ -138,11 +141,12 @@ def head_points(  # noqa: PLR0917
     role: str, name: str, ordinary: Floats, hard: Floats, inserts: Floats, harmful: Floats
 ) -> dict[int, float] | None:
     """Thresholds of one head per severity, from the highest scores of turns of each kind."""
-    share = REDIRECT_SHARE if name == "mental_distress" else ORDINARY_SHARE
+    helps = (role, name) in REDIRECT_SHARE
+    share = REDIRECT_SHARE.get((role, name), ORDINARY_SHARE)
     points: dict[int, float] = {}
     for level in (1, 2, 3):
         need = float(np.quantile(ordinary, 1 - share[level]))
-        if name != "mental_distress":
+        if not helps:
             need = max(need, float(np.quantile(hard, 1 - HARD_SHARE[role][level])))
         if level > 1 and len(inserts):
             need = max(need, float(inserts.max()))

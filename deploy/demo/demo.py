@@ -145,6 +145,7 @@ def start_llm() -> xllamacpp.Server:
     params.model.path = str(next(Path(package.origin).parent.rglob("*.gguf")))
     params.port = 0
     params.n_parallel = 1
+    params.cpuparams.n_threads = 1  # more would spin on the cores that sidecar and Envoy need
     params.n_ctx = 2048
     return xllamacpp.Server(params)
 

@@ -204,8 +204,7 @@ class GuardedStream:
         if out is None or self._closed or self._terminal:
             return
         if out.tentative:
-            calm = self._hold_at is None and self._redirect is None and not self._inserts
-            if calm and self._judge.would_clear(tokens):
+            if self._calm and self._judge.would_clear(tokens):
                 self._text.clear(out.span.end)
             return
         self._judge_words(out.span, tokens)
@@ -378,16 +377,23 @@ class GuardedStream:
             self._commands.append(WakeAfter(self._rules.open_word_deadline_s))
 
     def _open_word_waits(self) -> bool:
-        """Whether there is an open word that a reader waits for and that was not yet tried as it stands."""
-        new = self._text.arrived > max(self._text.cleared, self._tried)
-        return new and not self._finished and bool(self._text.text(self._judged).strip())
+        """Whether there is open text that a reader waits for and that was not yet tried as it stands."""
+        return self._text.arrived > max(self._text.cleared, self._tried) and not self._finished
 
     def _score_open_word(self) -> None:
         busy = self._out is not None or not self._prompt_judged
         if busy or self._closed or self._terminal or self._withholding or not self._open_word_waits():
             return
         self._tried = self._text.arrived
-        self._send(Span(self._judged, self._text.arrived), tentative=True)
+        if self._text.text(self._judged).strip():
+            self._send(Span(self._judged, self._text.arrived), tentative=True)
+        elif self._calm:  # the white space after a word, which only belongs to the next one
+            self._text.clear(self._text.arrived)
+
+    @property
+    def _calm(self) -> bool:
+        """Nothing is held and nothing waits for a place in the text that is still to come."""
+        return self._hold_at is None and self._redirect is None and not self._inserts
 
     def _send(self, span: Span, *, tentative: bool) -> None:
         text = self._text.text(span.start, span.end)

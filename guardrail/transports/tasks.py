@@ -2,13 +2,14 @@
 
 The event loop keeps only weak references to tasks, and a task's exception is shown only when somebody
 asks for it; a bare ``create_task`` can vanish in mid-flight and hide why. This keeps a strong reference
-until the task is done and logs what went wrong, without the text that may be in the exception's locals.
+until the task is done and logs where it went wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -34,4 +35,10 @@ def spawn(coro: Coroutine[Any, Any, _T], *, name: str, awaited: bool = False) ->
 def _finish(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("task %s failed: %s", task.get_name(), type(error).__name__, exc_info=error)
+        log_defect(f"task {task.get_name()}", error)
+
+
+def log_defect(what: str, error: BaseException) -> None:
+    """Say where it happened, not the error's words: they may quote what it choked on (invariant 8)."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s failed: %s\n%s", what, type(error).__qualname__, where)
