@@ -26,7 +26,7 @@ from guardrail.app.server import start_server
 from guardrail.app.wiring import Settings, Sidecar, assemble
 from guardrail.testing.scorers import KeywordScorer
 from guardrail.testing.upstream import Answer, ScriptedUpstream, chat_stream
-from guardrail.transports.driver import Services
+from guardrail.transports.services import Services
 
 _STREAMS = 16
 _WORDS = 150

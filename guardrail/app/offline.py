@@ -15,8 +15,9 @@ from guardrail.core.verdicts import Finding, Kind
 from guardrail.errors import InputError
 from guardrail.policy.rules import Severity, kind
 from guardrail.transports.assessment import assess
-from guardrail.transports.driver import Services, StreamDriver
+from guardrail.transports.driver import StreamDriver
 from guardrail.transports.outputs import Inserted, LaneClosed, Released, StreamClosed, StreamOpening
+from guardrail.transports.services import Services
 from guardrail.transports.tasks import spawn
 
 CONCURRENT_ROWS = 32

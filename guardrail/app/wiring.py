@@ -21,7 +21,7 @@ from guardrail.interventions.composer import load_composer
 from guardrail.observer import Observer, SilentObserver
 from guardrail.policy.rules import Policy, with_operating_points
 from guardrail.telemetry import Telemetry, telemetry
-from guardrail.transports.driver import Services
+from guardrail.transports.services import Services
 
 Provider = Literal["auto", "cpu", "cuda"]
 

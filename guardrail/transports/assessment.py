@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from guardrail.core.conversation import Turn
 from guardrail.core.verdicts import Finding, Role, TokenScore
 from guardrail.policy.judge import LaneJudge
-from guardrail.transports.driver import MAX_CONTEXT_CHARS, Services
+from guardrail.transports.context import recent
+from guardrail.transports.services import Services
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ async def assess(services: Services, text: str, role: Role, conversation: Sequen
     """
     scorer = services.scorer.open()
     try:
-        for turn in _recent(conversation):
+        for turn in recent(conversation):
             scorer.begin_turn(turn.role)
             await scorer.extend(turn.text)
         scorer.begin_turn(role)
@@ -57,12 +58,3 @@ async def assess(services: Services, text: str, role: Role, conversation: Sequen
     judge = LaneJudge(services.policy, role)
     verdicts = [judge.judge(token) for token in tokens] + [judge.finish()]
     return Assessment(tokens, tuple(finding for verdict in verdicts for finding in verdict.findings))
-
-
-def _recent(conversation: Sequence[Turn]) -> Sequence[Turn]:
-    """As many of the last turns as a stream would show the scorer."""
-    budget, first = MAX_CONTEXT_CHARS, len(conversation)
-    while first > 0 and len(conversation[first - 1].text) <= budget:
-        first -= 1
-        budget -= len(conversation[first].text)
-    return conversation[first:]

@@ -13,24 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
-import traceback
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import assert_never
 
-from guardrail import observer as records
 from guardrail.core import commands as do
 from guardrail.core import events as on
 from guardrail.core.composition import Composition, CompositionRequest
-from guardrail.core.conversation import Turn
 from guardrail.core.stream import GuardedStream, LaneRules
 from guardrail.core.verdicts import Decision, FailureStance, Finding, Role, TokenScore
-from guardrail.engine.scorer import LaneScorer, Scorer
-from guardrail.errors import GuardrailError, InputError, OverloadedError, ScoringError
+from guardrail.engine.scorer import LaneScorer
+from guardrail.errors import GuardrailError, OverloadedError, ScoringError
 from guardrail.policy.judge import LaneJudge, weight
-from guardrail.policy.rules import Policy
+from guardrail.transports.context import extend, recent, split
 from guardrail.transports.outputs import (
     FindingNoted,
     Inserted,
@@ -42,38 +38,15 @@ from guardrail.transports.outputs import (
     StreamOpening,
     UpstreamStopped,
 )
-from guardrail.transports.tasks import spawn
+from guardrail.transports.reporter import StreamReporter, Totals
+from guardrail.transports.services import Services, mode_in_force
+from guardrail.transports.tasks import log_defect, spawn
 
 MAX_WAITING_OUTPUTS = 4096
 """Outputs that may wait for the transport before ``chunk`` stops taking text."""
 MAX_HELD_CHARS = 256 * 1024
 """Text that may wait for its scores before ``chunk`` stops taking more; one chunk may exceed it."""
-MAX_CONTEXT_CHARS = 6000
-"""Earlier turns shown to the scorer; a default pack sees 512 tokens, so more would be thrown away there."""
-_RETRY_S = 0.05  # pause before knocking again at a scorer that said it is full
 USER_LANE = "user"
-
-_log = logging.getLogger(__name__)
-
-
-class Composer(Protocol):
-    """Finds the words of an intervention; at once, from what it has loaded."""
-
-    def compose(self, request: CompositionRequest) -> Composition:
-        """The words for one decision."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What every stream of a process shares."""
-
-    scorer: Scorer
-    policy: Policy
-    composer: Composer
-    observer: records.Observer
-    clock: Callable[[], float]
-    """Seconds, monotonic."""
 
 
 @dataclass(slots=True)
@@ -87,29 +60,6 @@ class _Lane:
     scorer: LaneScorer | None = None
     timer: asyncio.TimerHandle | None = None
     inserted: int = 0
-
-
-@dataclass(slots=True)
-class _Tally:
-    """Counts and times of one stream for its records."""
-
-    found_at: dict[str, float] = field(default_factory=dict)
-    """Category to when it was first found, for how long an intervention waited for its place."""
-
-    interventions: int = 0
-    exposure: int = 0
-    unscanned: Counter[str] = field(default_factory=Counter)
-
-
-def mode_in_force(policy_mode: str, asked: str) -> str:
-    """The stricter of the policy's mode and the one a request asks for.
-
-    Raises:
-        InputError: the request names no mode we know.
-    """
-    if asked not in {"", "enforce", "observe"}:
-        raise InputError("mode", f"must be enforce or observe, got {asked!r}")
-    return "enforce" if "enforce" in {policy_mode, asked} else policy_mode
 
 
 class StreamDriver:
@@ -130,7 +80,7 @@ class StreamDriver:
         )
         self._locale = opening.locale or self._policy.default_locale
         self._lanes: dict[str, _Lane] = {}
-        self._tally = _Tally()
+        self._report = StreamReporter(services.observer, opening, services.clock)
         self._outputs: asyncio.Queue[Output] = asyncio.Queue()
         self._room = asyncio.Event()
         self._room.set()
@@ -140,24 +90,13 @@ class StreamDriver:
         self._ended = False
         self._stopped = False
         self._closed = False
-        self._began = services.clock()
 
     # -- what a transport calls ------------------------------------------------------------------
 
     async def start(self) -> None:
         """Begin: the prompt goes to the scorer while the upstream is still working on it."""
         opening = self._opening
-        self._record(
-            records.StreamOpened(
-                opening.stream_id,
-                opening.transport,
-                opening.dialect,
-                opening.tenant,
-                self.policy_name,
-                self.mode,
-                self._locale,
-            ),
-        )
+        self._report.opened(self.policy_name, self.mode, self._locale)
         for what, chars in opening.unscanned.items():
             self.note_unscanned(what, chars)
         self._prompt_task = spawn(self._judge_prompt(), name=f"prompt {opening.stream_id}")
@@ -204,9 +143,8 @@ class StreamDriver:
 
     def note_unscanned(self, what: str, chars: int) -> None:
         """Text went by that nobody scored."""
-        if chars > 0 and not self._closed:
-            self._tally.unscanned[what] += chars
-            self._record(records.TextUnscanned(self._opening.stream_id, what, chars))
+        if not self._closed:
+            self._report.unscanned(what, chars)
 
     # -- the prompt ----------------------------------------------------------------------------------
 
@@ -232,12 +170,12 @@ class StreamDriver:
         except GuardrailError:
             reason = "error"
         except Exception as error:  # noqa: BLE001 - whatever a scorer raises, the policy says what follows
-            _log_defect(error)
+            log_defect("a guarded stream", error)
             reason = "error"
         self._drop_conversation()
         stance, failure = judge.failure(reason)
         chars = sum(len(turn.text) for turn in self._opening.conversation)
-        self._record(records.ScoringFailed(self._opening.stream_id, USER_LANE, reason, stance.value, chars))
+        self._report.failed(USER_LANE, reason, stance, chars)
         self.note_unscanned("prompt", chars)
         return () if stance is FailureStance.PASS else (failure,)
 
@@ -245,13 +183,17 @@ class StreamDriver:
         conversation = self._conversation = self._services.scorer.open()
         decisions: list[Decision] = []
         findings: list[Finding] = []
-        turns, judged_from = self._context()
-        for number, turn in enumerate(turns):
+        earlier, fresh = split(self._opening.conversation)
+        shown = recent(earlier)
+        self.note_unscanned(
+            "earlier_turns", sum(len(turn.text) for turn in earlier[: len(earlier) - len(shown)])
+        )
+        for number, turn in enumerate((*shown, *fresh)):
             conversation.begin_turn(turn.role)
             began = self._services.clock()
             tokens = await self._extend(conversation, turn.text, tentative=False)
-            self._scored(USER_LANE, len(tokens), len(turn.text), began)
-            if number >= judged_from and turn.role is Role.USER:
+            self._report.scored(USER_LANE, len(tokens), len(turn.text), began)
+            if number >= len(shown) and turn.role is Role.USER:
                 verdicts = [judge.judge(token) for token in tokens] + [judge.finish()]
                 for verdict in verdicts:
                     findings += verdict.findings
@@ -259,22 +201,6 @@ class StreamDriver:
         self._note_findings(USER_LANE, findings)
         # The weightiest first: a lane has room for one redirect at a time and ends at the first replacement.
         return sorted(decisions, key=weight, reverse=True)
-
-    def _context(self) -> tuple[list[Turn], int]:
-        """The turns to show the scorer, and from which of them on user turns are judged.
-
-        The turns since the last answer are what the stream to come answers: they are kept whole. Of
-        what was said before, as much as fits is shown as context.
-        """
-        turns = list(self._opening.conversation)
-        answers = [i for i, turn in enumerate(turns[:-1]) if turn.role is Role.ASSISTANT]
-        fresh = answers[-1] + 1 if answers else 0
-        budget, first = MAX_CONTEXT_CHARS, fresh
-        while first > 0 and len(turns[first - 1].text) <= budget:
-            first -= 1
-            budget -= len(turns[first].text)
-        self.note_unscanned("earlier_turns", sum(len(turn.text) for turn in turns[:first]))
-        return turns[first:], fresh - first
 
     def _set_prompt(self, decisions: Sequence[Decision]) -> None:
         if self._closed:
@@ -322,7 +248,7 @@ class StreamDriver:
                     began = self._services.clock()
                     async with asyncio.timeout(timing.abandon_ms / 1000):
                         tokens = await self._extend(lane.scorer, wanted.text, tentative=wanted.tentative)
-                    self._scored(lane.name, len(tokens), len(wanted.text), began)
+                    self._report.scored(lane.name, len(tokens), len(wanted.text), began)
                     event = on.ScoresReceived(tokens)
             except TimeoutError:
                 event = on.ScoringFailed("late")
@@ -331,7 +257,7 @@ class StreamDriver:
             except ScoringError:
                 pass
             except Exception as error:  # noqa: BLE001 - as in _prompt_decisions
-                _log_defect(error)
+                log_defect("a guarded stream", error)
             finally:
                 late.cancel()
             if isinstance(event, on.ScoringFailed) and lane.scorer is not None:
@@ -340,16 +266,8 @@ class StreamDriver:
             self._tell(lane, event)
 
     async def _extend(self, scorer: LaneScorer, text: str, *, tentative: bool) -> Sequence[TokenScore]:
-        """Score; knock again at a scorer that is full, until text counts as failed."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._policy.timing.scoring_deadline_ms / 1000
-        while True:
-            try:
-                return await scorer.extend(text, tentative=tentative)
-            except OverloadedError:
-                if loop.time() + _RETRY_S > give_up_at:
-                    raise
-                await asyncio.sleep(_RETRY_S)
+        patience_s = self._policy.timing.scoring_deadline_ms / 1000
+        return await extend(scorer, text, patience_s=patience_s, tentative=tentative)
 
     # -- carrying out ------------------------------------------------------------------------------------
 
@@ -381,10 +299,7 @@ class StreamDriver:
                     case do.NoteFindings(findings=findings):
                         self._note_findings(lane.name, findings)
                     case do.NoteFailure(reason=reason, stance=stance, span=span):
-                        stream_id = self._opening.stream_id
-                        self._record(
-                            records.ScoringFailed(stream_id, lane.name, reason, stance.value, len(span)),
-                        )
+                        self._report.failed(lane.name, reason, stance, len(span))
                     case do.NoteUnscanned(chars=chars):
                         self.note_unscanned("failure", chars)
                     case do.WakeAfter(delay_s=delay_s):
@@ -443,25 +358,7 @@ class StreamDriver:
             rationale=decision.rationale,
             enforced=enforced,
         )
-        self._tally.interventions += 1
-        now = self._services.clock()
-        self._record(
-            records.InterventionApplied(
-                self._opening.stream_id,
-                lane.name,
-                intervention.kind,
-                intervention.category,
-                intervention.severity,
-                intervention.score,
-                at,
-                intervention.text,
-                intervention.wording,
-                intervention.resources,
-                intervention.rationale,
-                enforced,
-                now - self._tally.found_at.get(finding.category, now),
-            ),
-        )
+        self._report.intervened(lane.name, intervention)
         self._put(Inserted(lane.name, intervention))
 
     def _end_lane(self, lane: _Lane, *, intervened: bool) -> None:
@@ -486,39 +383,27 @@ class StreamDriver:
 
     def _break(self, error: Exception) -> None:
         """A defect, ours or of what we were given: the stream ends as an error instead of hanging."""
-        _log_defect(error)
+        log_defect("a guarded stream", error)
         self._close("error")
 
     def _close(self, outcome: str) -> None:
         if self._closed:
             return
         self._closed = True
-        arrived = sum(lane.guard.arrived for lane in self._lanes.values())
-        released = sum(lane.guard.released for lane in self._lanes.values())
-        inserted = sum(lane.inserted for lane in self._lanes.values())
-        unscanned = dict(self._tally.unscanned)
-        for lane in self._lanes.values():
+        lanes = self._lanes.values()
+        totals = Totals(
+            lanes=len(lanes),
+            arrived=sum(lane.guard.arrived for lane in lanes),
+            released=sum(lane.guard.released for lane in lanes),
+            inserted=sum(lane.inserted for lane in lanes),
+        )
+        for lane in lanes:
             self._free(lane)
         self._drop_conversation()
         if self._prompt_task is not None and self._prompt_task is not asyncio.current_task():
             self._prompt_task.cancel()
         self._update_room()
-        self._record(
-            records.StreamEnded(
-                self._opening.stream_id,
-                outcome,
-                len(self._lanes),
-                arrived,
-                released,
-                arrived - released,
-                inserted,
-                self._tally.interventions,
-                unscanned,
-                self._services.clock() - self._began,
-                self._tally.exposure,
-            ),
-        )
-        self._put(StreamClosed(outcome, arrived, released, arrived - released, inserted, unscanned))
+        self._put(self._report.ended(outcome, totals))
 
     def _free(self, lane: _Lane) -> None:
         """Give back all that a lane holds besides its text."""
@@ -534,36 +419,8 @@ class StreamDriver:
     def _put(self, output: Output) -> None:
         self._outputs.put_nowait(output)
 
-    def _record(self, record: records.Record) -> None:
-        self._services.observer.record(record)
-
-    def _scored(self, lane: str, tokens: int, chars: int, began: float) -> None:
-        latency_s = self._services.clock() - began
-        self._record(records.SegmentScored(self._opening.stream_id, lane, tokens, chars, latency_s))
-
     def _note_findings(self, lane: str, findings: Sequence[Finding]) -> None:
+        released = 0 if lane == USER_LANE else self._lanes[lane].guard.released
         for finding in findings:
-            span = finding.span
-            self._tally.found_at.setdefault(finding.category, self._services.clock())
-            self._record(
-                records.FindingReported(
-                    self._opening.stream_id,
-                    lane,
-                    finding.role.value,
-                    finding.category,
-                    finding.severity,
-                    finding.score,
-                    span.start,
-                    span.end,
-                ),
-            )
-            if lane != USER_LANE:
-                guard = self._lanes[lane].guard
-                self._tally.exposure += max(0, min(guard.released, span.end) - span.start)
+            self._report.found(lane, finding, released=released)
             self._put(FindingNoted(lane, finding))
-
-
-def _log_defect(error: Exception) -> None:
-    """Say where it happened, not the error's words: they may quote what it choked on (invariant 8)."""
-    where = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("internal error %s\n%s", type(error).__qualname__, where)

@@ -34,7 +34,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as pb_grpc
 
 from guardrail import observer as records
 from guardrail.errors import GuardrailError, InputError
-from guardrail.transports.driver import Services, StreamDriver
+from guardrail.transports.driver import StreamDriver
 from guardrail.transports.http_context import HttpContext, read_headers
 from guardrail.transports.outputs import (
     Inserted,
@@ -45,6 +45,7 @@ from guardrail.transports.outputs import (
     StreamClosed,
     StreamOpening,
 )
+from guardrail.transports.services import Services
 from guardrail.transports.tasks import spawn
 from guardrail.wire.dialect import (
     GuardedRequest,

@@ -8,9 +8,7 @@ driver's. Text of a conversation goes into no status and no log line (invariant 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,10 +21,10 @@ from guardrail._pb import guardrail_pb2_grpc as pb_grpc
 from guardrail.errors import GuardrailError, InputError, OverloadedError, ProtocolError
 from guardrail.transports import grpc_messages as messages
 from guardrail.transports.assessment import assess
-from guardrail.transports.driver import Services, StreamDriver
+from guardrail.transports.driver import StreamDriver
 from guardrail.transports.outputs import StreamClosed, StreamOpening
-
-_log = logging.getLogger(__name__)
+from guardrail.transports.services import Services
+from guardrail.transports.tasks import log_defect
 
 _Context: TypeAlias = grpc.aio.ServicerContext
 
@@ -240,10 +238,6 @@ async def _abort(context: _Context, error: BaseException) -> NoReturn:
     for kind, status in _STATUS:
         if isinstance(error, kind):
             await context.abort(status, str(error))
-    # The message of an unexpected error may quote what it choked on, so it is left out; where it happened
-    # and its type are what we need.
-    _log.error(
-        "internal error %s\n%s", type(error).__qualname__, "".join(traceback.format_tb(error.__traceback__))
-    )
+    log_defect("a native call", error)
     await context.abort(grpc.StatusCode.INTERNAL, "internal error")
     raise AssertionError("abort returned")

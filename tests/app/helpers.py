@@ -11,7 +11,7 @@ from guardrail.observer import SilentObserver
 from guardrail.policy.rules import CategoryRules, Policy, RoleRules
 from guardrail.testing.composers import PlainComposer
 from guardrail.testing.scorers import KeywordScorer
-from guardrail.transports.driver import Services
+from guardrail.transports.services import Services
 
 WORDS = {
     "doom": {"violence": 0.95},

@@ -16,9 +16,9 @@ from guardrail.testing.chunking import three_ways
 from guardrail.testing.composers import PlainComposer
 from guardrail.testing.scorers import KeywordScorer
 from guardrail.testing.upstream import DONE, chat_chunk
-from guardrail.transports.driver import Services
 from guardrail.transports.ext_proc import ExtProcServicer
 from guardrail.transports.grpc_native import GuardrailServicer
+from guardrail.transports.services import Services
 from tests.conformance.fake_envoy import POST, FakeEnvoy
 from tests.conformance.scenarios import SCENARIOS, WORDS, Scenario
 

@@ -83,8 +83,26 @@ def test_an_empty_chunk_leads_to_nothing():
 def test_white_space_alone_needs_no_score():
     book = Playbook(make())
     book >> on.PromptJudged() << []
-    book >> on.ChunkReceived(" \n ") << []
+    book >> on.ChunkReceived(" \n ") << [do.WakeAfter(0.25)]
     book >> on.LaneFinished() << [do.ReleaseText(Span(0, 3), " \n "), do.EndLane(intervened=False)]
+
+
+def test_white_space_behind_a_word_does_not_keep_a_reader_waiting():
+    player = player_of()
+    player.chunk("sea.\n\n")
+    player.score_all()
+    assert player.released == "sea."
+    player.wake()
+    assert player.released == "sea.\n\n"
+    assert player.play(["And on."]).released == "sea.\n\nAnd on."
+
+
+def test_white_space_waits_where_help_still_looks_for_its_place():
+    player = player_of([decision()])
+    player.chunk("sea. ")
+    player.score_all()
+    player.wake()
+    assert player.released == "sea."
 
 
 def test_what_gathers_while_scores_are_out_goes_out_together():

@@ -18,7 +18,7 @@ from guardrail.config.policies import load_policy
 from guardrail.engine.batcher import BatchLimits
 from guardrail.policy import rules
 from guardrail.policy.taxonomy import CATEGORIES
-from guardrail.transports import driver, ext_proc, grpc_messages
+from guardrail.transports import context, driver, ext_proc, grpc_messages
 from guardrail.transports.grpc_native import NativeLimits
 from guardrail.wire import chat_completion_body, sse
 
@@ -231,7 +231,7 @@ NUMBERS = {
     "answers waiting for Envoy": ext_proc.MAX_WAITING_RESPONSES,
     "outputs": driver.MAX_WAITING_OUTPUTS,
     "held code points": driver.MAX_HELD_CHARS,
-    "characters": driver.MAX_CONTEXT_CHARS,
+    "characters": context.MAX_CONTEXT_CHARS,
     "streams": NativeLimits().max_streams,
     "lanes": grpc_messages.MAX_LANES,
     "tokens with padding": BatchLimits().max_batch_tokens,
@@ -252,7 +252,7 @@ def test_limits_of_the_readme_are_those_of_the_code():
     assert f"JSON answers over {chat_completion_body.MAX_BODY_BYTES >> 20} MiB" in text
     assert f"streamed events over {sse.MAX_EVENT_BYTES >> 20} MiB" in text
     assert f"requests over {ext_proc.MAX_REQUEST_BYTES >> 20} MiB" in text
-    assert f"earlier turns beyond {driver.MAX_CONTEXT_CHARS:,} characters" in text
+    assert f"earlier turns beyond {context.MAX_CONTEXT_CHARS:,} characters" in text
 
 
 def test_named_tests_exist():

@@ -23,7 +23,7 @@ from guardrail.policy.rules import CategoryRules, HoldBackRules, Policy, RoleRul
 from guardrail.testing.composers import PlainComposer
 from guardrail.testing.scorers import KeywordScorer
 from guardrail.testing.upstream import ScriptedUpstream
-from guardrail.transports.driver import Services
+from guardrail.transports.services import Services
 
 WORDS = {
     "sad": {"mental_distress": 0.9},  # redirects, whoever says it

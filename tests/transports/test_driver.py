@@ -16,7 +16,7 @@ from guardrail.testing.composers import PlainComposer
 from guardrail.testing.scorers import KeywordScorer
 from guardrail.transports import driver as driver_module
 from guardrail.transports import tasks
-from guardrail.transports.driver import Services, StreamDriver, mode_in_force
+from guardrail.transports.driver import StreamDriver
 from guardrail.transports.outputs import (
     FindingNoted,
     Inserted,
@@ -26,6 +26,7 @@ from guardrail.transports.outputs import (
     StreamOpening,
     UpstreamStopped,
 )
+from guardrail.transports.services import Services, mode_in_force
 from tests.conformance.scenarios import REDIRECT, REPLACE, WORDS, policy
 
 FAILED = "[replace failure]"

@@ -17,8 +17,8 @@ from guardrail.testing.composers import PlainComposer
 from guardrail.testing.scorers import KeywordScorer
 from guardrail.testing.upstream import DONE, chat_body, chat_chunk, chat_stream
 from guardrail.transports import ext_proc
-from guardrail.transports.driver import Services
 from guardrail.transports.ext_proc import ExtProcServicer
+from guardrail.transports.services import Services
 from guardrail.transports.tasks import spawn
 from tests.conformance.fake_envoy import EVENT_STREAM, JSON, POST, FakeEnvoy
 from tests.conformance.scenarios import REPLACE, WORDS, policy

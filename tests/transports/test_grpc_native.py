@@ -19,9 +19,9 @@ from guardrail.policy.rules import CategoryRules, Policy, RoleRules
 from guardrail.testing.composers import PlainComposer
 from guardrail.testing.scorers import KeywordScorer
 from guardrail.transports import grpc_messages as messages
-from guardrail.transports.driver import Services
 from guardrail.transports.grpc_native import GuardrailServicer, NativeLimits
 from guardrail.transports.outputs import Released as ReleasedOutput
+from guardrail.transports.services import Services
 
 WORDS = {
     "sad": {"mental_distress": 0.9},

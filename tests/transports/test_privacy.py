@@ -10,8 +10,9 @@ from guardrail.core.verdicts import Role
 from guardrail.interventions.composer import load_composer
 from guardrail.telemetry import telemetry
 from guardrail.testing.scorers import KeywordScorer
-from guardrail.transports.driver import Services, StreamDriver
+from guardrail.transports.driver import StreamDriver
 from guardrail.transports.outputs import StreamOpening
+from guardrail.transports.services import Services
 from tests.core.properties import policy
 
 CANARY = "zanzibarcanary"
