@@ -1,6 +1,6 @@
 """``KeywordScorer``: a scorer without a model, for tests and for trying out policies.
 
-Words given with scores get them, every other word scores 0. It obeys the ``Scorer`` protocol to the
+Words given with scores get them, every other word scores 0; in a user's turn a score stays until its end. It obeys the ``Scorer`` protocol to the
 letter: one token a word, spans in code points of the turn, tentative calls leave no trace.
 """
 
@@ -80,12 +80,15 @@ class _KeywordLane:
     def __init__(self, scorer: KeywordScorer) -> None:
         self._scorer = scorer
         self._position = 0
+        self._role = Role.ASSISTANT
+        self._said: dict[str, float] = {}  # by the user, in this turn
         self._closed = False
         scorer.open_lanes += 1
 
     def begin_turn(self, role: Role) -> None:
         self._position = 0
-        del role
+        self._role = role
+        self._said = {}
 
     async def extend(self, text: str, *, tentative: bool = False) -> Sequence[TokenScore]:
         if self._closed:
@@ -93,7 +96,13 @@ class _KeywordLane:
         tokens = await self._scorer.score(text, self._position)
         if not tentative:
             self._position += len(text)
-        return tokens
+        return [self._remember(token) for token in tokens] if self._role is Role.USER else tokens
+
+    def _remember(self, token: TokenScore) -> TokenScore:
+        """A user's turn means what has been said in it so far, as it does to a causal classifier."""
+        for category, score in token.scores.items():
+            self._said[category] = max(score, self._said.get(category, 0.0))
+        return TokenScore(token.span, dict(self._said))
 
     def fork(self) -> LaneScorer:
         copy = _KeywordLane(self._scorer)

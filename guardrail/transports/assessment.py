@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from guardrail.core.conversation import Turn
 from guardrail.core.verdicts import Finding, Role, TokenScore
 from guardrail.policy.judge import LaneJudge
+from guardrail.policy.prompt import judge_turn
 from guardrail.transports.context import recent
 from guardrail.transports.services import Services
 
@@ -56,5 +57,8 @@ async def assess(services: Services, text: str, role: Role, conversation: Sequen
     finally:
         scorer.close()
     judge = LaneJudge(services.policy, role)
-    verdicts = [judge.judge(token) for token in tokens] + [judge.finish()]
+    if role is Role.USER:
+        verdicts = judge_turn(judge, text, tokens)
+    else:
+        verdicts = [*(judge.judge(token) for token in tokens), judge.finish()]
     return Assessment(tokens, tuple(finding for verdict in verdicts for finding in verdict.findings))

@@ -26,6 +26,7 @@ from guardrail.core.verdicts import Decision, FailureStance, Finding, Role, Toke
 from guardrail.engine.scorer import LaneScorer
 from guardrail.errors import GuardrailError, OverloadedError, ScoringError
 from guardrail.policy.judge import LaneJudge, weight
+from guardrail.policy.prompt import judge_turn
 from guardrail.transports.context import extend, recent, split
 from guardrail.transports.outputs import (
     FindingNoted,
@@ -194,8 +195,7 @@ class StreamDriver:
             tokens = await self._extend(conversation, turn.text, tentative=False)
             self._report.scored(USER_LANE, len(tokens), len(turn.text), began)
             if number >= len(shown) and turn.role is Role.USER:
-                verdicts = [judge.judge(token) for token in tokens] + [judge.finish()]
-                for verdict in verdicts:
+                for verdict in judge_turn(judge, turn.text, tokens):
                     findings += verdict.findings
                     decisions += [verdict.decision] if verdict.decision else []
         self._note_findings(USER_LANE, findings)

@@ -181,7 +181,8 @@ def test_an_open_word_is_scored_as_it_stands_when_the_timer_fires():
     book >> on.ScoresReceived(score_words("Hel", 0, {})) << [do.ReleaseText(Span(0, 3), "Hel")]
     # Scored again, from its beginning, once it is complete.
     book >> on.ChunkReceived("lo ") << [do.ScoreText(Span(0, 5), "Hello")]
-    book >> on.ScoresReceived(score_words("Hello", 0, {})) << [do.ReleaseText(Span(3, 5), "lo")]
+    released = do.ReleaseText(Span(3, 5), "lo")
+    book >> on.ScoresReceived(score_words("Hello", 0, {})) << [do.WakeAfter(0.25), released]
 
 
 def test_a_growing_word_does_not_put_its_deadline_off():

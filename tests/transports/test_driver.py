@@ -10,12 +10,12 @@ import pytest
 from guardrail import observer as records
 from guardrail.core.conversation import Turn
 from guardrail.core.verdicts import Role
-from guardrail.errors import InputError, OverloadedError
+from guardrail.errors import InputError, OverloadedError, ScoringError
 from guardrail.policy.rules import CategoryRules, Timing
 from guardrail.testing.composers import PlainComposer
 from guardrail.testing.scorers import KeywordScorer
+from guardrail.transports import context, tasks
 from guardrail.transports import driver as driver_module
-from guardrail.transports import tasks
 from guardrail.transports.driver import StreamDriver
 from guardrail.transports.outputs import (
     FindingNoted,
@@ -215,7 +215,7 @@ async def test_system_and_assistant_turns_are_not_judged(scorer):
 
 
 async def test_earlier_turns_beyond_the_budget_are_counted_as_unscanned(scorer, monkeypatch):
-    monkeypatch.setattr(driver_module, "MAX_CONTEXT_CHARS", 30)
+    monkeypatch.setattr(context, "MAX_CONTEXT_CHARS", 30)
     turns = [user("x" * 25), assistant("y" * 10), user("z" * 15), assistant("w" * 10), user("fresh " * 20)]
     async with play(scorer, *turns) as stream:
         await stream.say("Fine.")
@@ -228,7 +228,7 @@ async def test_earlier_turns_beyond_the_budget_are_counted_as_unscanned(scorer, 
 
 @pytest.mark.parametrize(("stance", "shown"), [("pass", "Fine."), ("hold", FAILED), ("redirect", FAILED)])
 async def test_a_prompt_that_cannot_be_scored_is_met_as_the_policy_says(scorer, stance, shown):
-    scorer.raises = [driver_module.ScoringError("told to")]
+    scorer.raises = [ScoringError("told to")]
     async with play(scorer, user("A question."), under=policy(on_failure=stance)) as stream:
         await stream.say("Fine.")
         closed = await stream.finish()

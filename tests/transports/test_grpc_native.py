@@ -463,7 +463,7 @@ async def test_a_failure_is_a_status_without_text(services, caplog, where, error
         assert (await status(call), await call.details()) == expected
     assert driver.outcome == "error"
     assert "SECRET" not in caplog.text
-    assert ("internal error" in caplog.text) is (expected[1] == "internal error")
+    assert ("a native call failed" in caplog.text) is (expected[1] == "internal error")
 
 
 async def test_a_client_that_does_not_read_is_given_up(services):

@@ -1,0 +1,38 @@
+"""How a whole turn of the user is judged: by what each of its sentences means once it is complete.
+
+A prompt is there as a whole before the answer begins, so nothing has to be guessed from half a sentence:
+"I want to die" scores high for a few tokens on its way to "of embarrassment". Only the tokens that end a
+sentence, a line or the turn are judged, and each of them stands for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guardrail.core.segments import ends_sentence
+from guardrail.core.verdicts import Judge, TokenScore, Verdict
+
+_LOOK_BACK = 64  # more than any sentence rule needs
+
+
+def judge_turn(judge: Judge, text: str, tokens: Sequence[TokenScore]) -> list[Verdict]:
+    """The verdicts on a complete turn.
+
+    Args:
+        judge: the lane's judge; a risk that would wait for a second token stands at once.
+        text: the turn.
+        tokens: its tokens, spans in code points of ``text``.
+    """
+    verdicts: list[Verdict] = []
+    for number, token in enumerate(tokens):
+        following = tokens[number + 1].span.start if number + 1 < len(tokens) else None
+        if following is None or _ends_here(text, token.span.end, following):
+            verdicts += [judge.judge(token), judge.finish()]
+    return verdicts
+
+
+def _ends_here(text: str, end: int, following: int) -> bool:
+    """Whether a sentence or a line ends between a token's end and the next token."""
+    if "\n" in text[end:following]:
+        return True
+    return ends_sentence(text[max(0, end - _LOOK_BACK) : end], text[end : end + 4])
