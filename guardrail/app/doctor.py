@@ -141,9 +141,9 @@ def _resources(settings: Settings, today: date) -> Iterator[Check]:
         says = f"{len(unverified)} entries were never verified (docs/operators/resources.md says how)"
         yield Check("resources", "warn", f"{says}: {', '.join(unverified)}")
     if old:
-        yield Check(
-            "resources", "warn", f"{len(old)} entries rest on facts over a year old: {', '.join(old)}"
-        )
+        verified = [name for name in old if name not in set(unverified)]  # the others are listed above
+        says = f"{len(old)} entries rest on facts over a year old; verified, but long ago"
+        yield Check("resources", "warn", f"{says}: {', '.join(verified) or 'none'}")
     below = catalogue.below_crisis_standard()
     if below:
         says = f"{len(below)} countries list no free, confidential, round-the-clock crisis line"

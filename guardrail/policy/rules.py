@@ -51,7 +51,8 @@ class RoleRules:
     """Score from which on text is held back; unset: 0.8 times the lowest threshold that intervenes, and
     never more than that threshold. Categories that only annotate never hold text."""
     debounce_tokens: int | None = None
-    """Consecutive tokens over a threshold that make a finding; unset: the policy's."""
+    """Consecutive tokens over a threshold that make a finding; unset: the policy's. Only for ``assistant``:
+    of a user's turn each complete sentence stands for itself."""
 
     def __post_init__(self) -> None:
         if not self.interventions:
@@ -95,6 +96,8 @@ class CategoryRules:
     def __post_init__(self) -> None:
         if self.user is not None and self.user.watch is not None:
             raise ValueError("user.watch has no effect: what a user says is not held back")
+        if self.user is not None and self.user.debounce_tokens not in {None, 1}:
+            raise ValueError("user.debounce_tokens can only be 1: each sentence of a user stands for itself")
         for severity, name in self.floor.items():
             top = self.ceiling.get(severity)
             if top is not None and kind(top) < kind(name):

@@ -29,6 +29,12 @@ def findings(text, high):
     return [f.category for v in judge_turn(judge, text, tokens_of(text, high)) for f in v.findings]
 
 
+def test_a_debounce_for_users_is_refused():
+    rules = RoleRules(thresholds={2: 0.5}, interventions={2: "redirect"}, debounce_tokens=2)
+    with pytest.raises(ValueError, match="can only be 1"):
+        CategoryRules(user=rules)
+
+
 @pytest.mark.parametrize(
     ("text", "high", "found"),
     [
