@@ -47,7 +47,12 @@ OWN_INSERTS = frozenset(
     {"generated_support", "generated_insert", "generated_constructive", "generated_own_words"}
 )
 """Texts such as the project inserts itself: never a finding, when they stand by themselves."""
-LOWEST = {1: 0.2, 2: 0.35, 3: 0.55}
+LOWEST = {
+    "user": {1: 0.2, 2: 0.35, 3: 0.55},
+    # An answer is changed at severity 2: between 0.5 and 0.8 there are about as many harmless turns as
+    # harmful ones, and traffic has hundreds of harmless ones for each of those.
+    "assistant": {1: 0.2, 2: 0.8, 3: 0.85},
+}
 HIGHEST = {1: 0.98, 2: 0.99, 3: 0.999}
 FEWEST_CAUGHT = 0.03
 """A category that finds less than this share of its harmful turns at severity 2 gets no point."""
@@ -152,7 +157,7 @@ def head_points(  # noqa: PLR0917
             need = max(need, float(inserts.max()))
         if need + HEADROOM > HIGHEST[level]:
             return None  # Even the highest threshold would let too much through.
-        points[level] = round(max([need + HEADROOM, LOWEST[level], *points.values()]), 3)
+        points[level] = round(max([need + HEADROOM, LOWEST[role][level], *points.values()]), 3)
     caught = float((harmful >= points[2]).mean()) if len(harmful) else 0.0
     return points if caught >= FEWEST_CAUGHT else None
 

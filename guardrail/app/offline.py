@@ -45,7 +45,7 @@ async def score(services: Services, source: Path, target: Path, progress: Progre
         )
         return {
             "id": row["id"],
-            "max": {name: round(value, 6) for name, value in assessment.max.items()},
+            "max": {name: round(assessment.max.get(name, 0.0), 6) for name in services.scorer.categories},
             "flagged": bool(flagged),
             "category": found.category if found else None,
             "severity": found.severity if found else 0,

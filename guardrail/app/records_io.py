@@ -11,6 +11,7 @@ from guardrail.core.conversation import Turn
 from guardrail.core.verdicts import Role
 from guardrail.errors import InputError
 
+_NOT_SPOKEN = frozenset({"tool", "function"})  # results of tools are nobody's words, as in a live request
 _ROLES = {role.value: role for role in Role} | {"developer": Role.SYSTEM}
 
 
@@ -91,8 +92,19 @@ def messages(where: str, row: dict[str, Any]) -> Sequence[Turn]:
         if not isinstance(message, dict):
             raise InputError(where, f"messages[{number}] must be an object with role and content")
         place = f"{where}: messages[{number}]"
-        content = message.get("content")
-        if not isinstance(content, str):
-            raise InputError(place, "content must be a string")
-        turns.append(Turn(role(place, message.get("role")), content))
+        if message.get("role") in _NOT_SPOKEN:
+            continue
+        turns.append(Turn(role(place, message.get("role")), _content(place, message.get("content"))))
     return turns
+
+
+def _content(where: str, content: object) -> str:
+    """The text of a message: a string, nothing, or the text parts of a list of parts."""
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "\n".join(text for text in texts if isinstance(text, str))
+    if not isinstance(content, str):
+        raise InputError(where, "content must be a string, a list of parts or null")
+    return content

@@ -14,6 +14,8 @@ from guardrail.testing.chunking import by_character, randomly, three_ways, whole
 from guardrail.testing.scorers import KeywordScorer
 from tests.app.helpers import WORDS, read_answers, services, write_rows
 
+CALM = {"mental_distress": 0.0, "sexual": 0.0, "violence": 0.0}
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -37,7 +39,7 @@ async def test_a_flagged_text_is_scored_to_the_contract(run):
     (answer,) = await run(offline.score, [{"id": "a", "text": "So doom doom it is", "role": "assistant"}])
     assert answer == {
         "id": "a",
-        "max": {"violence": 0.95},
+        "max": {"mental_distress": 0.0, "sexual": 0.0, "violence": 0.95},
         "flagged": True,
         "category": "violence",
         "severity": 3,
@@ -47,7 +49,7 @@ async def test_a_flagged_text_is_scored_to_the_contract(run):
 
 async def test_a_calm_text_has_no_onset(run):
     (answer,) = await run(offline.score, [{"id": 7, "text": "All is well.", "role": "user", "messages": []}])
-    assert answer == {"id": 7, "max": {}, "flagged": False, "category": None, "severity": 0, "onset": None}
+    assert answer == {"id": 7, "max": CALM, "flagged": False, "category": None, "severity": 0, "onset": None}
 
 
 async def test_an_empty_text_is_calm(run):
@@ -83,7 +85,7 @@ async def test_findings_in_the_turns_before_do_not_flag_the_text(run):
     (answer,) = await run(
         offline.score, [{"id": 1, "text": "Fine.", "role": "assistant", "messages": messages}]
     )
-    assert (answer["flagged"], answer["max"]) == (False, {})
+    assert (answer["flagged"], answer["max"]) == (False, CALM)
 
 
 async def test_answers_keep_the_order_of_rows_that_take_different_times(run):

@@ -124,10 +124,28 @@ def test_no_conversation_is_an_empty_one(row):
         ("text", "f:1", "messages must be a list"),
         ({}, "f:1", "messages must be a list"),
         (["text"], "f:1", r"messages\[0\] must be an object"),
-        ([{"role": "user", "content": "a"}, {"role": "user"}], r"f:1: messages\[1\]", "content must be a string"),
+        ([{"role": "user", "content": "a"}, {"role": "user", "content": 1}], r"f:1: messages\[1\]", "content must be a string"),
         ([{"content": "a"}], r"f:1: messages\[0\]", "role must be one of"),
     ],
 )  # fmt: skip
 def test_a_conversation_that_is_none_is_refused_with_its_place(messages, where, reason):
     with pytest.raises(InputError, match=f"{where}.*{reason}"):
         rows.messages("f:1", {"messages": messages})
+
+
+def test_a_conversation_may_come_as_a_request_would():
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]
+    value = [
+        {"role": "developer", "content": "s"},
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": None},
+        {"role": "tool", "content": "42"},
+    ]
+
+    turns = rows.messages("f:1", {"messages": value})
+
+    assert [(turn.role.value, turn.text) for turn in turns] == [
+        ("system", "s"),
+        ("user", "a\nb"),
+        ("assistant", ""),
+    ]
