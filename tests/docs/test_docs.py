@@ -83,14 +83,6 @@ def test_named_paths_exist(doc):
         assert any((place / named).exists() for place in places), f"{named} is not there"
 
 
-@every_doc
-def test_no_path_of_a_machine_and_no_index_is_named(doc):
-    found = re.search(
-        r"/work/|/root/|/home/|/tmp/|index-url|pypi\.org/simple|files\.pythonhosted", doc.read_text()
-    )
-    assert found is None, found
-
-
 # -- the README --------------------------------------------------------------------------------------------
 
 
