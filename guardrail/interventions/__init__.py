@@ -1,4 +1,4 @@
-"""The words of interventions: reviewed templates and the places where help is.
+"""The words of interventions: templates and the places where help is.
 
 The files, from the inside out:
 
