@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pydantic
 
-from guardrail.config.yaml_source import YamlSource, read_yaml
 from guardrail.errors import ConfigError
 from guardrail.policy import rules
 from guardrail.policy.taxonomy import CATEGORIES
+from guardrail.yaml_source import YamlSource, read_yaml
 
 DEFAULT_POLICY = Path(__file__).with_name("default_policy.yaml")
 """The policy that ships: one a cautious operator could run."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from guardrail.config.yaml_source import read_yaml
 from guardrail.errors import ConfigError
+from guardrail.yaml_source import read_yaml
 
 
 @pytest.fixture

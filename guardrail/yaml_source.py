@@ -1,12 +1,14 @@
 """YAML files that can say where each value stands, so that an error can name file, line and key.
 
-Keys given twice are refused: YAML readers keep the last one silently, and in a policy that is a rule lost.
+Keys given twice are refused: YAML readers keep the last one silently, and that is a rule of a policy lost, or
+a crisis number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,8 @@ class YamlSource:
         return None
 
 
-def read_yaml(path: Path) -> YamlSource:
-    """Read one YAML document.
+def read_yaml(path: Path | Traversable) -> YamlSource:
+    """Read one YAML document, an operator's file or one of ours.
 
     Raises:
         ConfigError: the file cannot be read, is not YAML, or gives a key twice.
@@ -47,11 +49,7 @@ def read_yaml(path: Path) -> YamlSource:
     except UnicodeDecodeError as error:
         raise ConfigError(name, "", f"is not UTF-8: {error.reason} at byte {error.start}") from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-        lines: dict[tuple[Hashable, ...], int] = {}
-        if node is not None:
-            _walk(name, node, (), lines)
+        data, lines = _parse(name, text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or "is not YAML"
@@ -61,6 +59,20 @@ def read_yaml(path: Path) -> YamlSource:
     except RecursionError as error:
         raise ConfigError(name, "", "is nested too deeply, or refers to itself") from error
     return YamlSource(name, data, lines)
+
+
+def _parse(name: str, text: str) -> tuple[Any, dict[tuple[Hashable, ...], int]]:
+    """The document's value and the lines of its keys, from one reading."""
+    loader = yaml.SafeLoader(text)
+    lines: dict[tuple[Hashable, ...], int] = {}
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, lines
+        _walk(name, node, (), lines)
+        return loader.construct_document(node), lines
+    finally:
+        loader.dispose()
 
 
 def _walk(
