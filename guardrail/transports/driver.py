@@ -25,8 +25,8 @@ from guardrail.core.stream import GuardedStream, LaneRules
 from guardrail.core.verdicts import Decision, FailureStance, Finding, Role, TokenScore
 from guardrail.engine.scorer import LaneScorer
 from guardrail.errors import GuardrailError, OverloadedError, ScoringError
-from guardrail.policy.judge import LaneJudge, weight
-from guardrail.policy.prompt import judge_turn
+from guardrail.policy.judge import LaneJudge
+from guardrail.policy.prompt import judge_turn, settle
 from guardrail.transports.context import extend, recent, split
 from guardrail.transports.outputs import (
     FindingNoted,
@@ -183,7 +183,7 @@ class StreamDriver:
     async def _score_prompt(self, judge: LaneJudge) -> list[Decision]:
         conversation = self._conversation = self._services.scorer.open()
         decisions: list[Decision] = []
-        findings: list[Finding] = []
+        remembered: list[Decision] = []
         earlier, fresh = split(self._opening.conversation)
         shown = recent(earlier)
         self.note_unscanned(
@@ -194,13 +194,17 @@ class StreamDriver:
             began = self._services.clock()
             tokens = await self._extend(conversation, turn.text, tentative=False)
             self._report.scored(USER_LANE, len(tokens), len(turn.text), began)
-            if number >= len(shown) and turn.role is Role.USER:
-                for verdict in judge_turn(judge, turn.text, tokens):
-                    findings += verdict.findings
-                    decisions += [verdict.decision] if verdict.decision else []
-        self._note_findings(USER_LANE, findings)
-        # The weightiest first: a lane has room for one redirect at a time and ends at the first replacement.
-        return sorted(decisions, key=weight, reverse=True)
+            if turn.role is not Role.USER:
+                continue
+            if number < len(shown):
+                before = judge_turn(LaneJudge(self._policy, Role.USER), turn.text, tokens)
+                remembered += [verdict.decision for verdict in before if verdict.decision]
+                continue
+            for verdict in judge_turn(judge, turn.text, tokens):
+                self._note_findings(USER_LANE, verdict.findings)
+                decisions += [verdict.decision] if verdict.decision else []
+        # A lane has room for one redirect at a time and ends at the first replacement: order matters.
+        return settle(decisions, remembered)
 
     def _set_prompt(self, decisions: Sequence[Decision]) -> None:
         if self._closed:

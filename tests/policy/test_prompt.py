@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from guardrail.core.spans import Span
-from guardrail.core.verdicts import Role, TokenScore
+from guardrail.core.verdicts import Decision, Finding, Kind, Role, TokenScore
 from guardrail.policy.judge import LaneJudge
-from guardrail.policy.prompt import judge_turn
+from guardrail.policy.prompt import judge_turn, settle
 from guardrail.policy.rules import CategoryRules, Policy, RoleRules
 
 RULES = RoleRules(thresholds={2: 0.5}, interventions={2: "redirect"})
@@ -48,3 +48,35 @@ def test_a_debounce_for_users_is_refused():
 )
 def test_a_turn_is_judged_where_its_sentences_end(text, high, found):
     assert findings(text, high) == found
+
+
+def decision(kind, category, severity):
+    return Decision(kind, Finding(category, severity, 0.9, Span(0, 1), Role.USER), category)
+
+
+def order(*decisions):
+    return [(found.kind, found.finding.category) for found in settle(decisions)]
+
+
+def test_the_weightiest_decision_comes_first():
+    mild, grave = decision(Kind.REDIRECT, "mental_distress", 2), decision(Kind.REPLACE, "drugs", 2)
+    assert order(mild, grave) == [(Kind.REPLACE, "drugs"), (Kind.REDIRECT, "mental_distress")]
+
+
+def test_distress_with_a_sign_of_self_harm_gets_the_help_for_self_harm():
+    distress, sign = decision(Kind.REDIRECT, "mental_distress", 2), decision(Kind.ANNOTATE, "self_harm", 1)
+    assert order(sign, distress) == [(Kind.REDIRECT, "self_harm"), (Kind.ANNOTATE, "self_harm")]
+
+
+@pytest.mark.parametrize(
+    "other", [decision(Kind.ANNOTATE, "drugs", 3), decision(Kind.REDIRECT, "self_harm", 1)]
+)
+def test_otherwise_distress_gets_the_help_for_distress(other):
+    distress = decision(Kind.REDIRECT, "mental_distress", 2)
+    assert (Kind.REDIRECT, "mental_distress") in order(distress, other)
+
+
+def test_distress_after_a_turn_about_self_harm_gets_the_help_for_self_harm():
+    distress, before = decision(Kind.REDIRECT, "mental_distress", 2), decision(Kind.REDIRECT, "self_harm", 3)
+    assert [(d.kind, d.finding) for d in settle([distress], [before])] == [(Kind.REDIRECT, before.finding)]
+    assert settle([], [before]) == []
