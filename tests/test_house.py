@@ -39,6 +39,7 @@ TESTED_ELSEWHERE = {
     "testing/composers.py": "one fixed sentence, read by half of the tests",
     "testing/upstream.py": "tests/e2e run on it",
     "transports/assessment.py": "tests/app/test_offline.py and tests/transports/test_grpc_native.py",
+    "transports/ext_proc_messages.py": "tests/transports/test_ext_proc.py",
     "transports/grpc_messages.py": "tests/transports/test_grpc_native.py",
     "transports/context.py": "tests/transports/test_driver.py",
     "transports/reporter.py": "tests/transports/test_driver.py",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 import grpc
@@ -58,6 +57,5 @@ async def start_server(sidecar: Sidecar, listen: str) -> SidecarServer:
         raise ConfigError("--listen", "", f"cannot bind {listen}: {error}") from error
     await server.start()
     await health.warmed_up()
-    await asyncio.sleep(0)
     address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
     return SidecarServer(server, health, address)

@@ -61,6 +61,8 @@ class _Lane:
     scorer: LaneScorer | None = None
     timer: asyncio.TimerHandle | None = None
     inserted: int = 0
+    finished: bool = False
+    """The upstream has finished it by itself."""
 
 
 class StreamDriver:
@@ -111,7 +113,9 @@ class StreamDriver:
     async def end_lane(self, lane: str) -> None:
         """The upstream finished a lane."""
         if not self._closed:
-            self._tell(self._lane(lane), on.LaneFinished())
+            found = self._lane(lane)
+            found.finished = True
+            self._tell(found, on.LaneFinished())
 
     async def end(self) -> None:
         """The upstream ended: lanes still open get no more text."""
@@ -370,12 +374,21 @@ class StreamDriver:
         self._free(lane)
         reason = self._policy.finish_reason if intervened else ""
         self._put(LaneClosed(lane.name, intervened, guard.arrived - guard.released, reason))
-        if intervened and not self._stopped and not self._ended:
-            ended = [other for other in self._lanes.values() if other.guard.closed]
-            if len(ended) >= max(self._opening.lanes, len(self._lanes)):
-                self._stopped = True
-                self._put(UpstreamStopped())
+        if intervened and self._works_for_nobody():
+            self._stopped = True
+            self._put(UpstreamStopped())
         self._maybe_close()
+
+    def _works_for_nobody(self) -> bool:
+        """Whether every lane is closed and the upstream is still writing one of them.
+
+        An upstream that has finished them all is about to end by itself, with its own usage.
+        """
+        if self._stopped or self._ended:
+            return False
+        lanes = self._lanes.values()
+        closed = all(lane.guard.closed for lane in lanes) and len(lanes) >= self._opening.lanes
+        return closed and not all(lane.finished for lane in lanes)
 
     # -- the end -----------------------------------------------------------------------------------------
 

@@ -27,18 +27,16 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 import grpc
-from envoy.config.core.v3 import base_pb2
-from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2 as modes
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from envoy.service.ext_proc.v3 import external_processor_pb2_grpc as pb_grpc
 
 from guardrail import observer as records
 from guardrail.errors import GuardrailError, InputError
+from guardrail.transports import ext_proc_messages as messages
 from guardrail.transports.driver import StreamDriver
 from guardrail.transports.http_context import HttpContext, read_headers
 from guardrail.transports.outputs import (
     Inserted,
-    Intervention,
     LaneClosed,
     Output,
     Released,
@@ -72,7 +70,6 @@ _UNREAD = GuardedRequest(
 )
 """What is known of a request whose body was not read."""
 _log = logging.getLogger(__name__)
-_FDS = modes.ProcessingMode.FULL_DUPLEX_STREAMED
 
 
 class ExtProcServicer(pb_grpc.ExternalProcessorServicer):  # type: ignore[misc]
@@ -168,9 +165,9 @@ class _HttpStream:
             chunks = [b""]
         for number, chunk in enumerate(chunks, 1):
             ends = end and number == len(chunks)
-            response = pb.ProcessingResponse(response_body=_streamed(chunk, end=ends))
+            response = pb.ProcessingResponse(response_body=messages.streamed(chunk, end=ends))
             if ends and closed is not None:
-                _summarise(response, closed)
+                messages.summarise(response, closed)
             self._send(response)
 
     # -- from Envoy ------------------------------------------------------------------------------------
@@ -191,7 +188,7 @@ class _HttpStream:
 
     async def _take(self, message: pb.ProcessingRequest) -> None:
         if message.HasField("protocol_config"):
-            _check_modes(message.protocol_config)
+            messages.check_modes(message.protocol_config)
         match message.WhichOneof("request"):
             case "request_headers":
                 self._take_request_headers(message.request_headers)
@@ -210,7 +207,7 @@ class _HttpStream:
                 _log.warning("ext_proc message of unknown kind %s ignored", other)
 
     def _take_request_headers(self, headers: pb.HttpHeaders) -> None:
-        self._http = http = read_headers(_pairs(headers.headers))
+        self._http = http = read_headers(messages.pairs(headers.headers))
         self._parser = request_parser(http.method, http.path)
         remove = list(http.own_headers)
         if self._parser is not None:
@@ -222,7 +219,7 @@ class _HttpStream:
         if self._request_ended:
             return  # a duplicate end
         self._request_ended = body.end_of_stream
-        self._send(pb.ProcessingResponse(request_body=_streamed(body.body, end=body.end_of_stream)))
+        self._send(pb.ProcessingResponse(request_body=messages.streamed(body.body, end=body.end_of_stream)))
         if self._parser is not None and not self._opened:
             self._request_bytes += len(body.body)
             if self._request_bytes > MAX_REQUEST_BYTES:
@@ -271,7 +268,7 @@ class _HttpStream:
 
     async def _take_response_headers(self, headers: pb.HttpHeaders) -> None:
         await self._open()  # an upstream may answer before it has read the whole request
-        values = {name.lower(): value for name, value in _pairs(headers.headers)}
+        values = {name.lower(): value for name, value in messages.pairs(headers.headers)}
         common = pb.CommonResponse()
         if self._driver is not None and self._request is not None:
             if values.get(":status") == "200" and not headers.end_of_stream:
@@ -288,13 +285,7 @@ class _HttpStream:
                 await self._driver.cancel("unguarded" if values.get(":status") == "200" else "upstream_error")
                 self._driver = None
             else:
-                option = base_pb2.HeaderValueOption(
-                    header=base_pb2.HeaderValue(
-                        key="x-guardrail",
-                        raw_value=f"mode={self._driver.mode}; policy={self._driver.policy_name}".encode(),
-                    ),
-                    append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-                )
+                option = messages.guarded_header(self._driver.mode, self._driver.policy_name)
                 common.header_mutation.set_headers.append(option)
         self._send(pb.ProcessingResponse(response_headers=pb.HeadersResponse(response=common)))
         if self._wire is not None:
@@ -374,7 +365,7 @@ class _HttpStream:
             case Released(lane=lane, end=end):
                 return wire.release(lane, end)
             case Inserted(lane=lane, intervention=intervention) if intervention.text:
-                return wire.insert(lane, intervention.text, _metadata(intervention))
+                return wire.insert(lane, intervention.text, messages.metadata(intervention))
             case LaneClosed(lane=lane, intervened=intervened, finish_reason=reason):
                 return wire.close(lane, intervened=intervened, finish_reason=reason)
             case StreamClosed():
@@ -388,7 +379,7 @@ class _HttpStream:
         if self._trailers:
             self._send_body(body)
             last = pb.ProcessingResponse(response_trailers=pb.TrailersResponse())
-            _summarise(last, closed)
+            messages.summarise(last, closed)
             self._send(last)
         else:
             self._send_body(body, end=True, closed=closed)
@@ -409,51 +400,3 @@ class _HttpStream:
             await self._driver.cancel("cancelled")
         if self._writer is not None:
             self._writer.cancel()
-
-
-def _check_modes(config: pb.ProtocolConfiguration) -> None:
-    """Refuse an Envoy that would not let us hold text back, rather than guard nothing silently."""
-    if config.response_body_mode != _FDS or config.request_body_mode != _FDS:
-        raise InputError(
-            "ext_proc processing_mode",
-            "request_body_mode and response_body_mode must be FULL_DUPLEX_STREAMED; "
-            "`guardrail envoy-config` prints a configuration that works",
-        )
-
-
-def _pairs(headers: base_pb2.HeaderMap) -> list[tuple[str, str]]:
-    return [
-        (header.key, header.raw_value.decode("latin-1") if header.raw_value else header.value)
-        for header in headers.headers
-    ]
-
-
-def _streamed(body: bytes, *, end: bool) -> pb.BodyResponse:
-    mutation = pb.BodyMutation(streamed_response=pb.StreamedBodyResponse(body=body, end_of_stream=end))
-    return pb.BodyResponse(response=pb.CommonResponse(body_mutation=mutation))
-
-
-def _metadata(intervention: Intervention) -> dict[str, object]:
-    """What a client may want to show about an insert; rides on our own chunks only."""
-    return {
-        "kind": intervention.kind,
-        "category": intervention.category,
-        "severity": intervention.severity,
-        "at": intervention.at,
-        "resources": [resource.id for resource in intervention.resources],
-    }
-
-
-def _summarise(response: pb.ProcessingResponse, closed: StreamClosed) -> None:
-    """Put counts into Envoy's dynamic metadata, for access logs."""
-    summary = response.dynamic_metadata.get_or_create_struct("guardrail")
-    summary.update(
-        {
-            "outcome": closed.outcome,
-            "arrived": closed.arrived,
-            "released": closed.released,
-            "withheld": closed.withheld,
-            "inserted": closed.inserted,
-            "unscanned": sum(closed.unscanned.values()),
-        },
-    )

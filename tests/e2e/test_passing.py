@@ -220,3 +220,22 @@ async def test_the_answer_to_a_request_we_cannot_read_is_guarded_all_the_same(st
     stage.upstream.answer = Answer([chat_body("Then stab him.")], headers=JSON)
     response = await fetch(stage.address, b"{ lenient: 'json' }")
     assert response.json()["choices"][0]["message"]["content"] == f"Then…\n\n{REPLACE}"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+async def test_a_request_keeps_its_length_for_servers_that_read_no_chunks(stage, path):
+    stage.upstream.answer = Answer(chat_stream(["Hello."]))
+    body = ask()
+    await fetch(stage.address, body, path=path)
+    exchange = await stage.upstream.exchanged()
+    assert exchange.headers["content-length"] == str(len(exchange.body))
+    assert "transfer-encoding" not in exchange.headers
+
+
+async def test_help_does_not_break_an_answer_that_must_be_json(stage):
+    text = '{"mood": "blue. Very blue."}'
+    stage.upstream.answer = Answer(chat_stream([text]))
+    response = await fetch(stage.address, ask("I am sad.", response_format={"type": "json_object"}))
+    assert texts(response.body) == {0: text}
+    noted = stage.ledger.all(records.InterventionApplied)
+    assert [(note.kind, note.enforced) for note in noted] == [("redirect", False)]

@@ -149,6 +149,30 @@ async def refused(address: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_a_rotated_audit_log_is_opened_anew_on_sighup(upstream, policy, tmp_path):
+    upstream.answer = Answer(chat_stream(["Hello ", "there."]))
+    log, rotated = tmp_path / "audit.jsonl", tmp_path / "audit.1"
+    arguments = (
+        "--upstream",
+        upstream.url,
+        "--listen",
+        "127.0.0.1:0",
+        "--policy",
+        policy,
+        "--audit",
+        str(log),
+    )
+    async with running("up", *arguments) as guardrail:
+        await fetch(guardrail.address, ask())
+        await eventually(lambda: log.exists() and log.read_text().count("\n") == 1)
+        log.rename(rotated)
+        guardrail.process.send_signal(signal.SIGHUP)
+        await eventually(log.exists)
+        await fetch(guardrail.address, ask())
+        await eventually(lambda: log.read_text().count("\n") == 1)
+    assert rotated.read_text().count("\n") == 1
+
+
 async def test_a_stream_that_outlasts_the_grace_is_cut(upstream, policy):
     upstream.answer = Answer(endless())
     listen = ("--listen", "127.0.0.1:0", "--policy", policy, "--grace-s", "0.5")

@@ -655,3 +655,37 @@ async def test_the_composer_is_told_what_it_needs(scorer):
     assert redirect.conversation_id == replace.conversation_id != ""
     assert (redirect.at_start, replace.at_start) == (False, True)
     assert redirect.decision.finding.category == "mental_distress"
+
+
+async def test_an_intervention_says_how_long_it_waited_for_its_place(scorer):
+    async with play(scorer, user("I am sad.")) as stream:
+        await stream.say("A poem.")
+        await asyncio.sleep(0.05)
+        await stream.say(" Roses are red.")
+        await stream.finish()
+    applied = next(r for r in stream.ledger.all(records.InterventionApplied) if r.text)
+    assert applied.time_held_s >= 0.05
+
+
+async def test_an_answer_that_must_be_json_is_not_helped_into_pieces(scorer):
+    stream = Play(scorer, policy(), opening(user("I am sad."), structured=True))
+    async with stream:
+        await stream.say('{"a": "Roses. Red."}')
+        await stream.finish()
+    assert stream.shown() == '{"a": "Roses. Red."}'
+    assert [i.intervention.enforced for i in stream.of(Inserted)] == [False]
+
+
+async def test_an_upstream_that_has_finished_every_lane_is_left_to_end_by_itself(scorer):
+    gate = scorer.close_gate("stab")
+    async with play(scorer, user("Hm."), lanes=2) as stream:
+        await stream.say("First stab him. ", lane="0")
+        await stream.say("Boil the water.", lane="1")
+        await stream.driver.end_lane("0")
+        await stream.driver.end_lane("1")
+        await stream.until(lambda: any(closed.lane == "1" for closed in stream.of(LaneClosed)))
+        gate.set()  # the first lane is ended only now, by an intervention
+        await stream.until(lambda: len(stream.of(LaneClosed)) == 2)
+        assert stream.of(UpstreamStopped) == []
+        await stream.finish()
+    assert stream.of(LaneClosed)[-1].intervened
