@@ -33,6 +33,7 @@ TESTED_ELSEWHERE = {
     "client/failures.py": "tests/client/test_client.py",
     "client/requests.py": "tests/client/test_client.py",
     "interventions/documents.py": "tests/interventions/test_resources.py and test_templates.py",
+    "interventions/listings.py": "tests/interventions/test_resources.py",
     "interventions/locales.py": "tests/interventions/test_composer.py",
     "interventions/referrals.py": "tests/interventions/test_composer.py",
     "interventions/rotation.py": "tests/interventions/test_composer.py",

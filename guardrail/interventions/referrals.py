@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from guardrail.core.composition import Resource
-from guardrail.interventions.resources import Emergency, Listing, Offer
+from guardrail.interventions.listings import Emergency, Listing
+from guardrail.interventions.resources import Offer
 from guardrail.interventions.templates import Labels
 
 ANY_TOPICS = ("suicide_crisis", "mental_distress")

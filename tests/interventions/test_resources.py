@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from guardrail.errors import ConfigError
+from guardrail.interventions.listings import Listing
 from guardrail.interventions.locales import parse_locale
-from guardrail.interventions.resources import Catalogue, Listing, load_catalogue
+from guardrail.interventions.resources import Catalogue, load_catalogue
 
 CRISIS = ("suicide_crisis", "mental_distress")
 
