@@ -40,6 +40,7 @@ HELD_BACK_PERCENT = {
     "coconot_pref": 20,
     "coconot_pref_responses": 20,
     "hh_harmless_test": 10,
+    "smollm2_answers": 20,
 }
 """Share of a training source that is kept for measuring false interventions, by prompt."""
 

@@ -22,24 +22,24 @@ from classifiers.default.conversation import Encoder, Example, Span, held_back, 
 from classifiers.default.generated import generate
 from classifiers.default.labels import targets
 from classifiers.default.own_words import own_words
-from classifiers.default.written import judged, written
+from classifiers.default.written import answered, judged, written
 
 Row = dict[str, Any]
 
 CAPS: dict[str, int] = {
     # Insults: large, alike, and not what an assistant mostly sees.
-    "jigsaw_binary": 4500, "paradetox": 1500, "safenlp": 2500, "davidson_hate": 1500, "edos": 4500,
+    "jigsaw_binary": 8000, "paradetox": 1500, "safenlp": 2500, "davidson_hate": 1500, "edos": 4500,
     "hatemoji_build": 3201, "toxigen_prompts": 651, "told_br": 300, "korean_hate": 300,
-    "cold_zh": 400, "convabuse": 1400, "diasafety": 4500,
+    "cold_zh": 400, "convabuse": 1400, "diasafety": 9000,
     # Long, or few distinct goals behind many rows.
     "jailbreak_llms": 1800, "jamjet_pi": 2000, "cyberseceval_pi": 600, "sap200": 500,
-    "sap200_outputs": 250, "jailtrick_safe": 800, "gptfuzz_responses": 4200, "harmfulqa": 1000,
+    "sap200_outputs": 250, "jailtrick_safe": 800, "gptfuzz_responses": 5014, "harmfulqa": 1000,
     "med_safety_bench": 1500, "sms_spam": 600, "multijail": 500, "positive_frames": 2000,
     # Names and addresses in otherwise ordinary text; topics without verdicts.
     "presidio_synth": 900, "xsafety": 0,
 }  # fmt: skip
 DEFAULT_CAP = 6000
-REPEATS = {"hh_harmless_test": 2, "coconot_pref_responses": 2, "self_instruct_user": 2}
+REPEATS = {"hh_harmless_test": 2, "smollm2_answers": 2, "coconot_pref_responses": 2, "self_instruct_user": 2}
 """How often a source's rows are in the pool, each time in another setting; `written_*` twice."""
 SMALL_TALK_ROWS = 3600
 GENERATED_SCALE = 0.5
@@ -263,6 +263,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = random.Random(args.seed)
     rows = list(judged(read_rows(args.data / "train.jsonl.gz")))
+    rows += list(answered(rows))
     rows += read_chitchat(args.chitchat, rng, SMALL_TALK_ROWS)
     said = list(own_words(args.seed))
     own = [row for row in written() if not held_back(row)]

@@ -11,6 +11,7 @@ as JSON lines in the data format, for `classifiers.evaluate`.
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import random
@@ -23,7 +24,7 @@ from classifiers.default.conversation import Encoder, Example, Span, held_back
 from classifiers.default.data import SMALL_TALK_ROWS, read_chitchat, read_rows
 from classifiers.default.generated import generate
 from classifiers.default.own_words import own_words
-from classifiers.default.written import judged, written
+from classifiers.default.written import answered, judged, written
 from guardrail.core.spans import Span as TextSpan
 from guardrail.core.verdicts import TokenScore
 from guardrail.policy.prompt import judged_tokens
@@ -97,8 +98,10 @@ def _group(row: Row, default: str) -> str:
     if row["harm"] == 0 and not row["labels"]:
         if source in LOOKALIKES or (source.startswith("written_") and role == "user"):
             return "lookalike"
-        if source.startswith("written_"):
-            return "constructive"
+        if source.startswith("written_") or source == "smollm2_answers":
+            # What answers a harmless question is an ordinary answer.
+            plain = source in {"written_ordinary", "smollm2_answers"} and not row["user"]
+            return "ordinary" if plain else "constructive"
     return default
 
 
@@ -117,9 +120,16 @@ def _splices(openings: list[Row], harmful: list[Row], rng: random.Random, count:
         }
 
 
+def known_onsets() -> dict[str, int]:
+    """Ids of harmful development rows in which a reader marked the code point where they turn harmful."""
+    with Path(__file__).with_name("onsets.tsv").open(encoding="utf-8", newline="") as file:
+        return {line["id"]: int(line["onset"]) for line in csv.DictReader(file, delimiter="\t")}
+
+
 def held_back_rows(data: Path, chitchat: Path) -> Iterator[Row]:
     """Every row that this project could have trained on and did not."""
-    yield from (r for r in judged(read_rows(data / "train.jsonl.gz")) if held_back(r))
+    public = list(judged(read_rows(data / "train.jsonl.gz")))
+    yield from (r for r in (*public, *answered(public)) if held_back(r))
     small_talk = read_chitchat(chitchat, random.Random(1), SMALL_TALK_ROWS)
     yield from (r for r in small_talk if held_back(r))
     yield from (r for r in written() if held_back(r))
@@ -130,8 +140,10 @@ def rows(data: Path, chitchat: Path) -> list[Row]:
     rng = random.Random(5)
     out: list[Row] = []
     dev: dict[str, list[Row]] = {}
+    onsets = known_onsets()
     for row in read_rows(data / "dev.jsonl.gz"):
-        dev.setdefault(row["src"], []).append(row)
+        known = {"onset": onsets[row["id"]]} if row["id"] in onsets else {}
+        dev.setdefault(row["src"], []).append(row | known)
     kept: dict[str, list[Row]] = {}
     for row in held_back_rows(data, chitchat):
         kept.setdefault(row["src"], []).append(row)

@@ -1,5 +1,7 @@
 """Rows written or judged for this project: `written/*.jsonl`, and verdicts on answers that had none.
 
+`answered.jsonl` holds answers of SmolLM2-135M-Instruct (Apache-2.0) to questions of licence tier A, named by id,
+with a reader's labels.
 `verdicts.tsv` holds, for rows of `hh_harmless_test` (pairs of answers to red-team prompts, published with
 preferences only), what a reader found: the answer's labels, where it turns harmful, the labels of
 the user's turn. It names rows by id and quotes nothing.
@@ -75,6 +77,30 @@ def judged(rows: Iterable[Row]) -> Iterator[Row]:
         if verdict["onset"]:
             out["onset"] = int(verdict["onset"])
         yield out
+
+
+def answered(rows: Iterable[Row]) -> Iterator[Row]:
+    """The small model's answers to questions among `rows`."""
+    with (HERE / "answered.jsonl").open(encoding="utf-8") as file:
+        answers = {line["question"]: line for line in map(json.loads, file)}
+    for row in rows:
+        answer = answers.get(row.get("id"))
+        if answer is None:
+            continue
+        labels = parse_labels(answer["answer"])
+        out = {
+            "id": f"smollm2_answers/{row['id']}",
+            "src": "smollm2_answers",
+            "role": "assistant",
+            "lang": "en",
+            "text": answer["text"],
+            "prompt": row["text"],
+            "labels": labels,
+            "harm": int(bool(labels)),
+            "user": parse_labels(answer["user"]),
+            "lic": "A",
+        }
+        yield out | ({"onset": answer["onset"]} if "onset" in answer else {})
 
 
 def turns(text: str) -> list[tuple[str, str]]:
