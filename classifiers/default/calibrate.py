@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from classifiers.default.architecture import CATEGORIES, ROLES
 from classifiers.default.labels import ANY, targets
-from classifiers.default.model import CATEGORIES, ROLES
 from classifiers.default.scoring import Scored, load
 
 Floats = NDArray[np.float64]

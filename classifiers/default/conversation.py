@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, START_TOKEN
 from classifiers.default.emoji import load_tokenizer
-from classifiers.default.model import CATEGORIES, ROLE_MARKERS, START_TOKEN
 
 Floats = NDArray[np.float32]
 

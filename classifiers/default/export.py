@@ -15,16 +15,10 @@ from typing import Any
 import onnx
 import yaml
 
+from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, ROLES, START_TOKEN
 from classifiers.default.emoji import load_tokenizer
 from classifiers.default.graph import OPSET, Precision, StepGraph
-from classifiers.default.model import (
-    CATEGORIES,
-    ROLE_MARKERS,
-    ROLES,
-    START_TOKEN,
-    CausalClassifier,
-    load_checkpoint,
-)
+from classifiers.default.model import CausalClassifier, load_checkpoint
 
 VERSION = "2026.11.1"
 MOST_BYTES = 30_000_000

@@ -17,8 +17,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from classifiers.default.architecture import CATEGORIES, ROLES, Architecture
 from classifiers.default.conversation import Encoder
-from classifiers.default.model import CATEGORIES, ROLES, Architecture
 from classifiers.default.sets import Case, Fold, case, fold, rows
 
 Floats = NDArray[np.float32]
