@@ -22,8 +22,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from classifiers.default.architecture import CATEGORIES, ROLES
-from classifiers.default.labels import ANY, targets
+from classifiers.default.labels import ANY
 from classifiers.default.scoring import Scored, load
+from classifiers.default.sets import Row
+from classifiers.evaluate.rows import LabelledRow
+from classifiers.evaluate.truth import truth
+from guardrail.core.verdicts import Role
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -60,13 +64,15 @@ def sigmoid(x: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-def known(item: Scored) -> tuple[Floats, Floats]:
-    """Target and weight of a scored turn, [17]; distress without a label is not absent."""
-    row = item.case.row
-    target, weight = targets(row["labels"], row["harm"], row["role"], row["src"])
-    if row["src"] == "caia_constructive_prompts":
-        weight[CATEGORIES.index("self_harm")] = 0
-    return target.astype(np.float64), weight.astype(np.float64)
+def known(row: Row, name: str) -> int | None:
+    """Whether a row has a category, as reports count it; None where nobody knows."""
+    if row["src"] == "caia_constructive_prompts" and name == "self_harm":
+        return None  # Its topic is distress, of every depth.
+    labelled = LabelledRow(
+        "", "", row["src"], Role(row["role"]), row["lang"], row["text"], (), row["labels"], row["harm"],
+        row["group"], row.get("onset"),
+    )  # fmt: skip
+    return truth(labelled, name)
 
 
 def labelled(scored: Iterable[Scored], role: str, column: int) -> tuple[Floats, Floats]:
@@ -75,10 +81,9 @@ def labelled(scored: Iterable[Scored], role: str, column: int) -> tuple[Floats, 
     for item in scored:
         if item.case.role != role or item.case.row["group"] in {"splice", "generated"}:
             continue
-        target, weight = known(item)
-        # Mild rows are neither 0 nor 1.
-        if weight[column] > 0 and target[column] in {0.0, 1.0}:
-            rows.append((item.last[column], target[column]))
+        target = known(item.case.row, CATEGORIES[column])
+        if target is not None:
+            rows.append((item.last[column], target))
     array = np.array(rows, dtype=np.float64).reshape(-1, 2)
     return array[:, 0], array[:, 1]
 

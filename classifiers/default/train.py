@@ -202,6 +202,7 @@ def train(args: argparse.Namespace) -> None:
                 saved = now
         epoch += 1
     save(last, model, average, optimizer, total, step, epoch)
+    (args.output / "done").touch()
 
 
 def save(  # noqa: PLR0917
