@@ -113,22 +113,35 @@ def fit(scored: list[Scored]) -> Calibration:
 
 @dataclass
 class Benign:
-    """Turns that must not be found, as judged logits [turns, 17], and which of them already are."""
+    """Turns that must not be found: judged logits [turns, 17], and which of them already are found.
+
+    Every source weighs the same, so that a large easy set does not hide a small hard one.
+    """
 
     logits: Floats
+    weight: Floats
+    """[turns], 1 in all."""
     found: Flags
 
     @classmethod
     def of(cls, items: Sequence[Scored]) -> Benign:
         """None of `items` is found yet."""
         table = np.array([i.judged for i in items], dtype=np.float64).reshape(-1, len(CATEGORIES))
-        return cls(table, np.zeros(len(items), dtype=bool))
+        sizes = Counter(str(i.case.row["src"]) for i in items)
+        weight = [1 / (len(sizes) * sizes[i.case.row["src"]]) for i in items]
+        return cls(table, np.array(weight), np.zeros(len(items), dtype=bool))
+
+    @property
+    def share_found(self) -> float:
+        """Weighted share of the turns that are found."""
+        return float(self.weight[self.found].sum())
 
     def lowest(self, column: int, share: float) -> float:
         """The lowest logit of a category that newly finds at most `share` of the turns."""
-        fresh = np.sort(self.logits[~self.found, column])[::-1]
-        allowed = int(share * len(self.found))
-        return float(fresh[allowed]) + MARGIN if allowed < len(fresh) else -np.inf
+        fresh = np.flatnonzero(~self.found)
+        order = fresh[np.argsort(-self.logits[fresh, column], kind="stable")]
+        over = np.flatnonzero(np.cumsum(self.weight[order]) > share)
+        return float(self.logits[order[over[0]], column]) + MARGIN if len(over) else -np.inf
 
     def find(self, column: int, point: float) -> None:
         """Mark the turns that a point finds."""

@@ -20,11 +20,10 @@ from classifiers.evaluate.rows import LabelledRow
 from classifiers.evaluate.truth import ANY_HARM
 from guardrail.app import offline
 from guardrail.core.segments import ends_sentence
-from guardrail.core.verdicts import CLEAR_VERDICT, Finding, Role, TokenScore, Verdict
+from guardrail.core.verdicts import Finding, Role, TokenScore
 from guardrail.errors import OverloadedError, ScoringError
+from guardrail.policy import prompt
 from guardrail.policy.judge import LaneJudge
-from guardrail.policy.prompt import judge_turn
-from guardrail.policy.rules import Policy
 from guardrail.transports.assessment import Assessment, assess
 from guardrail.transports.services import Services
 
@@ -114,7 +113,7 @@ async def judged(judging: Judging, row: LabelledRow) -> JudgedRow:
         return JudgedRow(row, 0, nothing, nothing)
     ends = [token.span.end for token in tokens]
     table = np.array([[token.scores.get(c, 0.0) for c in categories] for token in tokens], np.float32)
-    seen = judged_tokens(services.policy, row, tokens)
+    seen = judged_tokens(row, tokens)
     at_end = LaneJudge(services.policy, row.role)
     verdicts = (at_end.judge(tokens[-1]), at_end.finish())
     return JudgedRow(
@@ -141,26 +140,11 @@ async def _assessed(services: Services, row: LabelledRow) -> Assessment:
             raise ScoringError(f"{row.where}: {error}") from error
 
 
-def judged_tokens(policy: Policy, row: LabelledRow, tokens: Sequence[TokenScore]) -> list[int]:
+def judged_tokens(row: LabelledRow, tokens: Sequence[TokenScore]) -> list[int]:
     """Indices of the tokens a stream's judge is shown: all of an answer, of a prompt its sentences' ends."""
     if row.role is not Role.USER:
         return list(range(len(tokens)))
-    witness = _Witness(policy, row.role)
-    judge_turn(witness, row.text, tokens)
-    places = {id(token): place for place, token in enumerate(tokens)}
-    return [places[id(token)] for token in witness.seen]
-
-
-class _Witness(LaneJudge):
-    """A judge that only remembers what it was shown."""
-
-    def __init__(self, policy: Policy, role: Role) -> None:
-        super().__init__(policy, role)
-        self.seen: list[TokenScore] = []
-
-    def judge(self, token: TokenScore) -> Verdict:
-        self.seen.append(token)
-        return CLEAR_VERDICT
+    return prompt.judged_tokens(row.text, tokens)
 
 
 def aggregate(scores: Floats, categories: Sequence[str]) -> Floats:
