@@ -142,7 +142,7 @@ def rows(data: Path, chitchat: Path) -> list[Row]:
     dev: dict[str, list[Row]] = {}
     onsets = known_onsets()
     for row in read_rows(data / "dev.jsonl.gz"):
-        known = {"onset": onsets[row["id"]]} if row["id"] in onsets else {}
+        known = {"onset": onsets[row["id"]]} if row.get("id") in onsets else {}
         dev.setdefault(row["src"], []).append(row | known)
     kept: dict[str, list[Row]] = {}
     for row in held_back_rows(data, chitchat):
