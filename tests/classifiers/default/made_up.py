@@ -9,11 +9,11 @@ def user(text: str, labels: dict[str, int] | None = None, **more: Any) -> dict[s
     labels = labels or {}
     harm = int(any(level > 1 for name, level in labels.items() if name != "mental_distress"))
     row = {"src": "made_up", "role": "user", "lang": "en", "text": text, "prompt": None, "labels": labels}
-    return {"id": f"made_up/{text}", **row, "harm": harm, "lic": "A", **more}
+    row |= {"harm": harm, "lic": "A", **more}
+    return {"id": f"{row['src']}/{row['prompt']}/{text}", **row}
 
 
 def answer(
     text: str, prompt: str | None, labels: dict[str, int] | None = None, **more: Any
 ) -> dict[str, Any]:
-    row = user(text, labels) | {"role": "assistant", "prompt": prompt, "harm": int(bool(labels))}
-    return row | more
+    return user(text, labels, **{"role": "assistant", "prompt": prompt, "harm": int(bool(labels)), **more})
