@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, START_TOKEN
+from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, START_TOKEN, Architecture
 from classifiers.default.emoji import load_tokenizer
 
 Floats = NDArray[np.float32]
@@ -104,7 +104,13 @@ class Encoder:
         return example
 
     def turn(self, example: Example, role: str, text: str, limit: int, span: Span | None = None) -> None:
-        """Append a turn of at most `limit` tokens; `span`, if given, is placed on its text."""
+        """Append a turn of at most `limit` tokens; `span`, if given, is placed on its text.
+
+        A conversation ends where the network's positions do.
+        """
+        limit = max(0, min(limit, Architecture.positions - len(example.ids) - 1))
+        if not limit:
+            return
         example.ids.append(self.markers[role])
         # Cutting the text first keeps very long rows cheap; no token is longer than its text.
         pieces = self.pieces(text[: limit * 12])[:limit]

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 CAPS: dict[str, int] = {
     # Insults: large, alike, and not what an assistant mostly sees.
-    "jigsaw_binary": 8000, "paradetox": 1500, "safenlp": 2500, "davidson_hate": 1500, "edos": 4500,
+    "jigsaw_binary": 8000, "paradetox": 1500, "safenlp": 2500, "davidson_hate": 1500, "edos": 9000,
     "hatemoji_build": 3201, "toxigen_prompts": 651, "told_br": 300, "korean_hate": 300,
     "cold_zh": 400, "convabuse": 1400, "diasafety": 9000,
     # Long, or few distinct goals behind many rows.
@@ -39,7 +39,13 @@ CAPS: dict[str, int] = {
     "presidio_synth": 900, "xsafety": 0,
 }  # fmt: skip
 DEFAULT_CAP = 6000
-REPEATS = {"hh_harmless_test": 2, "smollm2_answers": 2, "coconot_pref_responses": 2, "self_instruct_user": 2}
+REPEATS = {
+    "hatemoji_build": 2,
+    "hh_harmless_test": 2,
+    "smollm2_answers": 2,
+    "coconot_pref_responses": 2,
+    "self_instruct_user": 2,
+}
 """How often a source's rows are in the pool, each time in another setting; `written_*` twice."""
 SMALL_TALK_ROWS = 3600
 GENERATED_SCALE = 0.5
