@@ -206,8 +206,7 @@ class Chooser:
         for done, name in enumerate(rest):
             # What one leaves unspent goes to the next.
             left = [
-                budget - table.found.mean()
-                for budget, table in ((ordinary, self.ordinary), (hard, self.hard))
+                budget - table.share_found for budget, table in ((ordinary, self.ordinary), (hard, self.hard))
             ]
             shares = (max(0.0, part) / (len(rest) - done) for part in left)
             out[name] = self.point(CATEGORIES.index(name), *shares)
