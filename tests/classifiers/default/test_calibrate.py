@@ -37,7 +37,7 @@ IDENTITY = {r: {c: {"scale": 1.0, "offset": 0.0} for c in CATEGORIES} for r in R
 SURE = 9.0
 
 
-def item(role="user", group="dev", src="made_up", labels=None, harm=0, lang="en", **logits):
+def item(role="user", *, group="dev", src="made_up", labels=None, harm=0, lang="en", **logits):
     """A turn of one token with these logits, elsewhere -9."""
     row = {
         "role": role,
@@ -113,7 +113,7 @@ def test_every_head_gets_a_scale_and_an_untrained_one_its_own():
             hit = rng.random() < sigmoid(np.float64(2 * value))
             rows.append(item("assistant", labels={name: 2} if hit else {}, harm=int(hit), **{name: value}))
     found = fit(rows)
-    assert {role: list(heads) for role, heads in found.items()} == dict.fromkeys(ROLES, list(CATEGORIES))
+    assert {role: list(heads) for role, heads in found.items()} == {role: list(CATEGORIES) for role in ROLES}
     assert found["assistant"]["violence"]["scale"] == pytest.approx(2, abs=0.5)
     assert {("assistant", "injection_jailbreak")} == UNTRAINED
     assert found["assistant"]["injection_jailbreak"] == {"scale": 1.0, "offset": 0.0}
@@ -200,7 +200,7 @@ def made_up(seed, scale=1.0):
     rng = np.random.default_rng(seed)
 
     def turn(role, group, src, heat, **more):
-        one = item(role, group, src, **more)
+        one = item(role, group=group, src=src, **more)
         one.logits[:] = rng.normal(heat, 2.5, len(CATEGORIES)) / scale
         return one
 
@@ -219,10 +219,7 @@ def heads_of(scale, offset):
     return {r: {c: {"scale": scale, "offset": offset} for c in CATEGORIES} for r in ROLES}
 
 
-CALIBRATIONS = [(1.0, 0.0), (0.4, -1.0), (2.5, 1.0)]
-
-
-def reached(turns, role, points, heads, level, names):
+def reached(turns, role, points, heads, *, level, names):
     """Which turns get a finding of the level or above."""
     found = np.zeros(len(turns), bool)
     for name in names:
@@ -233,8 +230,7 @@ def reached(turns, role, points, heads, level, names):
     return found
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize(("scale", "offset"), CALIBRATIONS)
+@pytest.mark.parametrize(("seed", "scale", "offset"), [(1, 1.0, 0.0), (2, 0.4, -1.0), (2, 2.5, 1.0)])
 def test_no_more_benign_turns_are_found_than_the_budget_allows(seed, scale, offset):
     turns, heads = made_up(seed, scale), heads_of(scale, offset)
     points = choose_points(turns, heads)
@@ -247,19 +243,18 @@ def test_no_more_benign_turns_are_found_than_the_budget_allows(seed, scale, offs
                 helping = HELPING if role == "user" else {}
                 rest = [name for name in CATEGORIES if name not in helping]
                 budget = BUDGET[role][level][hard]
-                share = weight[reached(members, role, points, heads, level, rest)].sum()
+                share = weight[reached(members, role, points, heads, level=level, names=rest)].sum()
                 assert share <= budget + 1e-9, (role, level, hard)
                 spent.append(share / budget)
                 # Distress where self-harm is found already disturbs nobody more.
-                share = weight[reached(members, role, points, heads, level, helping)].sum()
+                share = weight[reached(members, role, points, heads, level=level, names=helping)].sum()
                 factor = {1: 2.0, 2: 1.0, 3: 0.3}[level]
                 assert share <= factor * sum(shares[hard] for shares in helping.values()) + 1e-9, level
     # Not by finding nothing at all.
     assert max(spent) > 0.5
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize(("scale", "offset"), CALIBRATIONS)
+@pytest.mark.parametrize(("seed", "scale", "offset"), [(1, 1.0, 0.0), (2, 0.4, -1.0), (2, 2.5, 1.0)])
 def test_our_own_words_are_never_found(seed, scale, offset):
     turns, heads = made_up(seed, scale), heads_of(scale, offset)
     # Hot enough to be found if nobody took care.
@@ -268,10 +263,10 @@ def test_our_own_words_are_never_found(seed, scale, offset):
     points = choose_points(turns, heads)
     own = [one for one in turns if one.case.row["src"] in OWN_INSERTS]
     for level in (2, 3):
-        assert not reached(own, "assistant", points, heads, level, CATEGORIES).any()
+        assert not reached(own, "assistant", points, heads, level=level, names=CATEGORIES).any()
 
 
-@pytest.mark.parametrize(("scale", "offset"), CALIBRATIONS)
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.4, -1.0)])
 def test_points_ascend_and_are_never_very_low(scale, offset):
     points = choose_points(made_up(3, scale), heads_of(scale, offset))
     chosen = [levels for heads in points.values() for levels in heads.values() if levels]
@@ -283,7 +278,9 @@ def test_points_ascend_and_are_never_very_low(scale, offset):
 
 
 def test_where_benign_turns_are_clean_the_lowest_allowed_point_is_taken():
-    turns = [item(role, group) for role in ROLES for group in ("ordinary", "lookalike") for _ in range(50)]
+    turns = [
+        item(role, group=group) for role in ROLES for group in ("ordinary", "lookalike") for _ in range(50)
+    ]
     turns += [item(role, labels={"drugs": 2}, harm=1, drugs=3) for role in ROLES]
     points = choose_points(turns, IDENTITY)
     for role in ROLES:
@@ -314,7 +311,7 @@ def test_harm_of_any_kind_is_spent_on_first():
     members = benign(turns, "user", hard=True)
     points = choose_points(turns, IDENTITY)
     weight = Benign.of(members).weight
-    spent = weight[reached(members, "user", points, IDENTITY, 1, ["any_harm"])].sum()
+    spent = weight[reached(members, "user", points, IDENTITY, level=1, names=["any_harm"])].sum()
     assert spent <= calibrate.ANY_SHARE * BUDGET["user"][1][1]
     assert CATEGORIES[ANY] == "any_harm"
 

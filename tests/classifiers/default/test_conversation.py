@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from classifiers.default.architecture import ROLE_MARKERS
+from classifiers.default.architecture import ROLE_MARKERS, Architecture
 from classifiers.default.conversation import (
     HELD_BACK_PERCENT,
     SYSTEM_TURNS,
@@ -172,3 +172,16 @@ def test_without_an_onset_it_is_not_known(encoder):
 
 def test_an_onset_at_the_first_character_is_the_first_token(encoder):
     assert onset_token(encoder, answer("Hurt him.", "How?", {"violence": 2}, onset=0)) == 0
+
+
+# -- as many tokens as the network has positions -----------------------------------------------------------
+
+
+def test_a_conversation_ends_where_the_positions_do(encoder):
+    example, spans = encoder.start(), [Span(0), Span(1), Span(0)]
+    encoder.turn(example, "user", "word " * 300, 400, spans[0])
+    encoder.turn(example, "assistant", "word " * 300, 400, spans[1])
+    encoder.turn(example, "user", "one more", 400, spans[2])
+    assert len(example.ids) == Architecture().positions
+    assert example.spans == spans[:2]
+    assert (spans[1].start, spans[1].end) == (303, 512)
