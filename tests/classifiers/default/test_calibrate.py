@@ -257,9 +257,8 @@ def test_no_more_benign_turns_are_found_than_the_budget_allows(seed, scale, offs
 @pytest.mark.parametrize(("seed", "scale", "offset"), [(1, 1.0, 0.0), (2, 0.4, -1.0), (2, 2.5, 1.0)])
 def test_our_own_words_are_never_found(seed, scale, offset):
     turns, heads = made_up(seed, scale), heads_of(scale, offset)
-    # Hot enough to be found if nobody took care.
-    for one in turns[-4:]:
-        one.logits[:] = 8 / scale
+    # Hotter than all, and so few that the budget for hard turns would let them through.
+    turns[-1].logits[:] = 6 / scale
     points = choose_points(turns, heads)
     own = [one for one in turns if one.case.row["src"] in OWN_INSERTS]
     for level in (2, 3):
@@ -275,6 +274,12 @@ def test_points_ascend_and_are_never_very_low(scale, offset):
         assert list(levels) == [1, 2, 3]
         assert levels[1] <= levels[2] <= levels[3] <= 1
         assert all(levels[level] >= LOWEST[level] - 1e-4 for level in levels)
+
+
+def test_a_severer_point_is_never_lower(monkeypatch):
+    chosen = {1: 0.6, 2: 0.5, 3: 0.4}
+    monkeypatch.setattr(calibrate.Chooser, "choose", lambda self: {"drugs": chosen[self.level]})
+    assert choose_points([], IDENTITY)["user"]["drugs"] == {1: 0.6, 2: 0.6, 3: 0.6}
 
 
 def test_where_benign_turns_are_clean_the_lowest_allowed_point_is_taken():

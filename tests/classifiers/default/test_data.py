@@ -263,7 +263,8 @@ def test_a_mismatched_answer_is_judged_by_what_it_says(encoder):
         assert (row["labels"], row["harm"]) == (own["labels"], own["harm"])
         # Somebody else's question, of the other kind.
         assert row["prompt"] in questions[1 - own["harm"]]
-        example = conversation(row, users, encoder, random.Random(2), None)
+        example = conversation(row, users, encoder, random.Random(5), None)
+        assert encoder.markers["user"] in example.ids
         (span,) = example.spans  # nobody judged the question in this company
         assert (span.role, span.target[VIOLENCE]) == (1, own["harm"])
     assert {row["harm"] for row in rows} == {0, 1}
