@@ -43,6 +43,7 @@ REPEATS = {
     "hatemoji_build": 2,
     "hh_harmless_test": 2,
     "smollm2_answers": 2,
+    "arena_hard": 2,
     "coconot_pref_responses": 2,
     "self_instruct_user": 2,
 }
@@ -225,8 +226,9 @@ def conversation(
         encoder.turn(example, "user", row["prompt"], 256 if long else 72, span)
     span = span_of(row, "assistant")
     span.onset = onset_token(encoder, row)
-    most = 360 if row["src"] == "arena_hard" else 256
-    encoder.turn(example, "assistant", row["text"], most if long else 120, span)
+    # A stream is judged at its worst token, so good answers have to stay low for as long as they are.
+    long = long or (row["harm"] == 0 and rng.random() < 0.6)
+    encoder.turn(example, "assistant", row["text"], 360 if long else 120, span)
     return example
 
 
