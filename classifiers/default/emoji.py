@@ -56,10 +56,15 @@ def add_emoji(tokenizer: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer of the sentence encoder or of a pack, with emoji, never cutting or padding."""
+    """The tokenizer of the sentence encoder or of a pack, with emoji, never cutting or padding.
+
+    "[CLS]" in a text is five characters that someone typed, as it is for the engine.
+    """
     raw = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
     raw = add_emoji(raw) | {"post_processor": None, "truncation": None, "padding": None}
-    return Tokenizer.from_str(json.dumps(raw))
+    tokenizer = Tokenizer.from_str(json.dumps(raw))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def first_embeddings(directory: Path) -> dict[int, list[int]]:

@@ -7,7 +7,6 @@ without `--calibration` to have a model to score with, and again with it for the
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,65 +14,12 @@ from typing import Any
 import onnx
 import yaml
 
-from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, ROLES, START_TOKEN
 from classifiers.default.emoji import load_tokenizer
-from classifiers.default.graph import OPSET, Precision, StepGraph
+from classifiers.default.graph import Precision, StepGraph
+from classifiers.default.manifest import manifest, uncalibrated
 from classifiers.default.model import CausalClassifier, load_checkpoint
 
-VERSION = "2026.11.1"
 MOST_BYTES = 30_000_000
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def uncalibrated() -> dict[str, Any]:
-    """Identity calibration and no operating points, for a model that was not measured yet."""
-    return {
-        "calibration": {r: {c: {"scale": 1.0, "offset": 0.0} for c in CATEGORIES} for r in ROLES},
-        "operating_points": {r: dict.fromkeys(CATEGORIES) for r in ROLES},
-    }
-
-
-def manifest(directory: Path, model: CausalClassifier, measured: dict[str, Any]) -> dict[str, Any]:
-    """What the engine reads before it loads anything else."""
-    points = {
-        role: {
-            name: {int(level): score for level, score in levels.items()} if levels else None
-            for name, levels in measured["operating_points"][role].items()
-        }
-        for role in ROLES
-    }
-    roles = {
-        role: {"marker": marker, "head": ROLES.index(role) if role in ROLES else None}
-        for role, marker in ROLE_MARKERS.items()
-    }
-    return {
-        "format": 1,
-        "name": "default",
-        "version": VERSION,
-        "family": "causal",
-        "license": "Apache-2.0",
-        "languages": ["en"],
-        "data": "licence tier A + generated",
-        "model": {
-            "file": "model.onnx",
-            "sha256": sha256(directory / "model.onnx"),
-            "opset": OPSET,
-        },
-        "tokenizer": {"file": "tokenizer.json", "sha256": sha256(directory / "tokenizer.json")},
-        "start_token": START_TOKEN,
-        "roles": roles,
-        "max_positions": model.arch.positions,
-        "layers": model.arch.layers,
-        "heads": model.arch.heads,
-        "head_dim": model.arch.head_dim,
-        "categories": list(CATEGORIES),
-        "calibration": measured["calibration"],
-        "operating_points": points,
-    }
 
 
 def export(
@@ -94,7 +40,7 @@ def export(
         raise ValueError(f"{path}: {path.stat().st_size} bytes, a pack may have {MOST_BYTES}")
     # The engine adds the start token and the markers itself and never cuts or pads.
     load_tokenizer(encoder).save(str(output / "tokenizer.json"))
-    text = yaml.safe_dump(manifest(output, model, measured), sort_keys=False)
+    text = yaml.safe_dump(manifest(output, model.arch, measured), sort_keys=False)
     (output / "manifest.yaml").write_text(text, encoding="utf-8")
 
 

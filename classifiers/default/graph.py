@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from classifiers.default.architecture import CATEGORIES, ROLES
+from classifiers.default.manifest import OPSET
 from classifiers.default.model import CausalClassifier
 
-OPSET = 20
 IR_VERSION = 10
 BLOCK = 64
 """Weights that share one scale; divides both inner sizes, 384 and 1536."""

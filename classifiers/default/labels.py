@@ -61,11 +61,13 @@ def targets(
 ) -> tuple[Floats, Floats]:
     """Return (target, weight), each float32 [17]; weight 0 masks a head.
 
-    `labels` maps category (or ANY) to severity 1..3; `harm` is 1, 0 or None for no verdict.
+    `labels` maps category (or ANY) to severity 1..3, or 0: said to be absent; `harm` is 1, 0 or None for no
+    verdict.
     """
     target = np.zeros(len(CATEGORIES), dtype=np.float32)
     weight = np.zeros(len(CATEGORIES), dtype=np.float32)
-    named = {name: level for name, level in labels.items() if name in INDEX}
+    found = {name: level for name, level in labels.items() if level}
+    named = {name: level for name, level in found.items() if name in INDEX}
     if harm == 0:
         weight[:] = WEAK_NEGATIVE if source in TOXIC_COMMENTS else 1.0
         if source in TOXIC_COMMENTS:
@@ -82,10 +84,14 @@ def targets(
     if harm is not None:
         weight[ANY] = max(weight[ANY], 0.6)
         if harm == 1:
-            mild = max(labels.values(), default=2) < 2
+            mild = max(found.values(), default=2) < 2
             target[ANY] = 0.5 if mild else 1.0
         elif any(level >= 1 for name, level in named.items() if name != "mental_distress"):
             target[ANY] = 0.2
+    for name in labels:
+        if name in INDEX and name not in found:
+            target[INDEX[name]] = 0.0
+            weight[INDEX[name]] = 1.0
     for name in unknown:
         weight[INDEX[name]] = 0.0
     return target, weight

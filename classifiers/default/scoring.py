@@ -52,11 +52,11 @@ class Scored:
 class PackModel:
     """An ONNX Runtime session over a pack's `model.onnx`."""
 
-    def __init__(self, model: Path, threads: int = 2) -> None:
+    def __init__(self, model: Path, threads: int = 2, arch: Architecture | None = None) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         self.session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        self.arch = Architecture()
+        self.arch = arch or Architecture()
 
     def empty(self, batch: int, tokens: int = 0) -> Floats:
         """Zero keys or values for a batch of lanes, [L, B, H, P, D]."""

@@ -142,7 +142,7 @@ def rows(data: Path, chitchat: Path) -> list[Row]:
     dev: dict[str, list[Row]] = {}
     onsets = known_onsets()
     for row in read_rows(data / "dev.jsonl.gz"):
-        known = {"onset": onsets[row["id"]]} if row["id"] in onsets else {}
+        known = {"onset": onsets[row["id"]]} if row.get("id") in onsets else {}
         dev.setdefault(row["src"], []).append(row | known)
     kept: dict[str, list[Row]] = {}
     for row in held_back_rows(data, chitchat):
@@ -154,7 +154,8 @@ def rows(data: Path, chitchat: Path) -> list[Row]:
                 out.append(row | {"group": _group(row, default)})
                 if source in ORDINARY and source != "arena_hard":
                     asked = {"role": "user", "text": row["prompt"], "prompt": None, "labels": {}}
-                    out.append(row | asked | {"id": f"{row.get('id', source)}/prompt", "group": "ordinary"})
+                    named = {"id": f"{row['id']}/prompt"} if "id" in row else {}
+                    out.append(row | asked | named | {"group": "ordinary"})
     sources_of_harm = ("beavertails_test", "saferlhf_test", "gptfuzz_responses")
     harmful = [r for s in sources_of_harm for r in dev[s] if r["harm"] == 1]
     openings = [r for s in ("arena_hard", "self_instruct_user") for r in kept[s]]
@@ -174,8 +175,10 @@ def own_rows(rng: random.Random) -> Iterator[Row]:
         if row.get("user") or row["src"] == "generated_disclosure":
             risky.append(row["prompt"] or row["text"])
         if row.get("user"):
+            # Where the answer turns harmful says nothing about the question.
+            about = {key: value for key, value in row.items() if key not in {"onset", "user"}}
             asked = {"role": "user", "text": row["prompt"], "prompt": None, "labels": row["user"]}
-            yield row | asked | {"harm": None, "group": "generated"}
+            yield about | asked | {"harm": None, "group": "generated"}
     words = list(own_words(UNSEEN_SEED))
     for row in words:
         yield row | {"group": "generated"}
@@ -198,7 +201,7 @@ def main() -> None:
         for number, row in enumerate(rows(args.data, args.chitchat)):
             line: Row = {"id": f"{row['src']}/{number}"} | row
             if line.pop("before", None):
-                turns = [*row["before"], ("user", row["prompt"])]
+                turns = [*row["before"], ("user", line.pop("prompt"))]
                 line["messages"] = [{"role": speaker, "content": said} for speaker, said in turns]
             (fit if fold(row) == "fit" else report).write(json.dumps(line, ensure_ascii=False) + "\n")
 

@@ -1,6 +1,6 @@
 """Train the causal classifier on a pool, on a schedule driven by the clock.
 
-Run `python -m classifiers.default.train --pool pool.npz --encoder DIR --output DIR --minutes N`
+Run `python -m classifiers.default.train --pool pool.npz --start DIR --output DIR --minutes N`
 (`--resume` goes on from the last checkpoint, over what is left of the time).
 
 The loss is made for streams. A harmless text is low on every token. A harmful one is not forced up

@@ -61,7 +61,7 @@ def judged(rows: Iterable[Row]) -> Iterator[Row]:
     with (HERE / "verdicts.tsv").open(encoding="utf-8", newline="") as file:
         verdicts = {line["id"]: line for line in csv.DictReader(file, delimiter="\t")}
     for row in rows:
-        verdict = verdicts.get(row["id"])
+        verdict = verdicts.get(row.get("id"))
         if verdict is None:
             yield row
             continue

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import sys
-from types import SimpleNamespace
 
 import pytest
 
+from classifiers.default.labels import INDEX, targets
 from classifiers.evaluate.rows import LabelledRow
 from classifiers.evaluate.truth import excused, truth
 from guardrail.core.verdicts import Role
@@ -60,23 +58,13 @@ def test_only_distress_in_a_harmless_row_about_distress_is_excused():
     assert not excused(row(1, about), "mental_distress")
 
 
-@pytest.fixture
-def training_targets(monkeypatch):
-    """`targets` of the training code, which otherwise wants torch for a list of names."""
-    names = SimpleNamespace(CATEGORIES=tuple(sorted(CATEGORIES)))
-    monkeypatch.setitem(sys.modules, "classifiers.default.model", names)
-    monkeypatch.delitem(sys.modules, "classifiers.default.labels", raising=False)
-    labels = importlib.import_module("classifiers.default.labels")
-    yield labels
-    sys.modules.pop("classifiers.default.labels", None)
-
-
-def test_what_is_known_here_is_known_to_training_and_the_same(training_targets):
+def test_what_is_known_here_is_known_to_training_and_the_same():
     levels = (
         {},
         {"violence": 1},
         {"violence": 2},
         {"mental_distress": 1},
+        {"violence": 0, "sexual": 2},
         {"drugs": 3, "self_harm": 1},
         {"ANY": 2},
     )
@@ -84,10 +72,10 @@ def test_what_is_known_here_is_known_to_training_and_the_same(training_targets):
     for harm, labels, role in itertools.product((1, 0, None), levels, (Role.USER, Role.ASSISTANT)):
         if harm == 0 and "ANY" in labels:
             continue  # harmful and harmless at once
-        target, weight = training_targets.targets(labels, harm, role.value, "own")
+        target, weight = targets(labels, harm, role.value, "own")
         for category in CATEGORIES:
             known = truth(row(harm, labels, role), category)
-            place = training_targets.INDEX[category]
+            place = INDEX[category]
             if known is not None:
                 assert weight[place] > 0, (harm, labels, category)
                 assert target[place] == known, (harm, labels, category)
