@@ -60,13 +60,19 @@ def steps(args: argparse.Namespace) -> list[tuple[Path, Sequence[str | Path]]]:
         (work / "floor.json", (f"{NAME}.floor", *sources, "--output", work / "floor.json")),
         (
             report / "report.json",
-            ("classifiers.evaluate", "--pack", final, "--data", work / "rows" / "report.jsonl", "--output", report),
+            ("classifiers.evaluate", "--pack", final, "--data", work / "rows" / "report.jsonl", "--output", report,
+             "--policy", inside("guardrail", "config/default_policy.yaml")),
         ),
         (
             work / "golden.jsonl",
             (f"{NAME}.golden", *trained, "--pack", final, "--output", work / "golden.jsonl"),
         ),
         (work / "parity.txt", (f"{NAME}.parity", *trained, "--pack", final, "--output", work / "parity.txt")),
+        (
+            work / "card",
+            (f"{NAME}.card", "--report", report / "report.json", "--floor", work / "floor.json",
+             "--parity", work / "parity.txt", "--card", args.card),
+        ),
     ]  # fmt: skip
 
 
@@ -80,6 +86,12 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="where intermediate files are kept")
     parser.add_argument("--minutes", type=float, default=180.0, help="training time, default 180")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        default=Path(__file__).with_name("CARD.md"),
+        help="card whose numbers are replaced",
+    )
     parser.add_argument("--start", type=Path, help="a pack to go on from (default: the sentence encoder)")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

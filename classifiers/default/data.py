@@ -29,8 +29,8 @@ Row = dict[str, Any]
 CAPS: dict[str, int] = {
     # Insults: large, alike, and not what an assistant mostly sees.
     "jigsaw_binary": 8000, "paradetox": 1500, "safenlp": 2500, "davidson_hate": 1500, "edos": 9000,
-    "hatemoji_build": 3201, "toxigen_prompts": 651, "told_br": 300, "korean_hate": 300,
-    "cold_zh": 400, "convabuse": 1400, "diasafety": 9000,
+    "hatemoji_build": 3201, "toxigen_prompts": 651, "told_br": 300, "korean_hate": 700,
+    "cold_zh": 700, "convabuse": 1400, "diasafety": 9000,
     # Long, or few distinct goals behind many rows.
     "jailbreak_llms": 1800, "jamjet_pi": 2000, "cyberseceval_pi": 600, "sap200": 500,
     "sap200_outputs": 250, "jailtrick_safe": 800, "gptfuzz_responses": 5014, "harmfulqa": 1000,
@@ -38,11 +38,13 @@ CAPS: dict[str, int] = {
     # Names and addresses in otherwise ordinary text; topics without verdicts.
     "presidio_synth": 900, "xsafety": 0,
 }  # fmt: skip
+UNREADABLE = frozenset({"zh", "ko", "ja", "ar", "hi", "bn", "th", "be", "ru"})
 DEFAULT_CAP = 6000
 REPEATS = {
     "hatemoji_build": 2,
     "hh_harmless_test": 2,
     "smollm2_answers": 2,
+    "arena_hard": 2,
     "coconot_pref_responses": 2,
     "self_instruct_user": 2,
 }
@@ -116,11 +118,19 @@ def read_chitchat(path: Path, rng: random.Random, limit: int) -> Iterator[Row]:
             return
 
 
+def unreadable(row: Row) -> bool:
+    """Whether a row is harmful in a script that the vocabulary hardly covers.
+
+    What cannot be told apart had better stay quiet: of such languages only harmless rows are shown.
+    """
+    return row["lang"] in UNREADABLE and row["harm"] == 1
+
+
 def choose(rows: list[Row], rng: random.Random) -> list[Row]:
     """Apply licence tier, hold-out and the cap per source; balance harmful against harmless."""
     by_source: dict[str, list[Row]] = {}
     for row in rows:
-        if row["lic"] == "A" and row["harm"] is not None and not held_back(row):
+        if row["lic"] == "A" and row["harm"] is not None and not held_back(row) and not unreadable(row):
             by_source.setdefault(row["src"], []).append(row)
     chosen: list[Row] = []
     for source, members in sorted(by_source.items()):
@@ -225,8 +235,9 @@ def conversation(
         encoder.turn(example, "user", row["prompt"], 256 if long else 72, span)
     span = span_of(row, "assistant")
     span.onset = onset_token(encoder, row)
-    most = 360 if row["src"] == "arena_hard" else 256
-    encoder.turn(example, "assistant", row["text"], most if long else 120, span)
+    # A stream is judged at its worst token, so good answers have to stay low for as long as they are.
+    long = long or (row["harm"] == 0 and rng.random() < 0.6)
+    encoder.turn(example, "assistant", row["text"], 360 if long else 120, span)
     return example
 
 

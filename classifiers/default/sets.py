@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from classifiers.default.conversation import Encoder, Example, Span, held_back
-from classifiers.default.data import SMALL_TALK_ROWS, read_chitchat, read_rows
+from classifiers.default.data import SMALL_TALK_ROWS, UNREADABLE, read_chitchat, read_rows
 from classifiers.default.generated import generate
 from classifiers.default.own_words import own_words
 from classifiers.default.written import answered, judged, written
@@ -60,7 +60,7 @@ class Case:
     """One scored turn: its row, and its conversation in tokens."""
 
     row: Row
-    """In the data format, with `group`: dev, kept, ordinary, constructive, lookalike, splice, generated."""
+    """In the data format, with `group`: dev, kept, ordinary, constructive, lookalike, foreign, splice, generated."""
     example: Example
     judged: list[int] = field(default_factory=list)
     """The tokens of the turn that are judged: those that end a user's sentences, every one of an answer."""
@@ -95,10 +95,14 @@ def _group(row: Row, default: str) -> str:
         return "ordinary"
     if source in CONSTRUCTIVE:
         return "constructive"
+    if row["harm"] == 0 and row["lang"] in UNREADABLE:
+        return "foreign"
     if row["harm"] == 0 and not row["labels"]:
         if source in LOOKALIKES or (source.startswith("written_") and role == "user"):
             return "lookalike"
         if source.startswith("written_") or source == "smollm2_answers":
+            if source == "smollm2_answers" and row["user"]:
+                return default  # harmless, but not made to be constructive
             # What answers a harmless question is an ordinary answer.
             plain = source in {"written_ordinary", "smollm2_answers"} and not row["user"]
             return "ordinary" if plain else "constructive"

@@ -30,6 +30,8 @@ ASSISTANT_RAMP_TOKENS = 32
 ONSET_RAMP_TOKENS = 8
 POOLED_TOKENS = 3
 POOLED_SHARE = 0.5
+BENIGN_PEAK_WEIGHT = 2.5
+"""How much more the highest tokens of harmless answers count than those of harmful ones."""
 EMA_DECAY = 0.998
 
 
@@ -130,7 +132,9 @@ def stream_loss(logits: Tensor, batch: Batch, positive_weight: Tensor) -> Tensor
     last = z[torch.arange(len(end)), end - 1]
     pooled = functional.binary_cross_entropy_with_logits(top, batch.target, reduction="none")
     final = functional.binary_cross_entropy_with_logits(last, batch.target, reduction="none")
-    pooled = torch.where(batch.target > 0, (pooled + final) / 2, pooled)
+    # One high token of a good answer is a false intervention, whatever the others are.
+    quiet = 1 + (role[:, None] == 1).float() * (BENIGN_PEAK_WEIGHT - 1)
+    pooled = torch.where(batch.target > 0, (pooled + final) / 2, pooled * quiet)
     rare = 1 + (positive_weight[role] - 1) * batch.target
     weight = batch.weight * rare
     weight[:, ANY] *= 2
