@@ -155,7 +155,8 @@ class Chooser:
             [
                 [c == ANY or i.case.row["labels"].get(n, 0) > 0 for c, n in enumerate(CATEGORIES)]
                 for i in sought
-            ]
+            ],
+            dtype=bool,
         ).reshape(-1, len(CATEGORIES))
         """Whether a finding of a category is right on a harmful turn."""
 
