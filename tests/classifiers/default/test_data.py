@@ -137,6 +137,11 @@ def test_a_source_that_has_no_cap_of_its_own_has_the_usual_one(monkeypatch):
     assert len(choose([user(f"one {n}", src="unheard_of") for n in range(9)], random.Random(1))) == 4
 
 
+def test_of_a_script_that_cannot_be_read_only_harmless_rows_are_chosen():
+    rows = [user("坏", {"drugs": 2}, lang="zh"), user("好", lang="zh"), user("Böse", {"drugs": 2}, lang="de")]
+    assert {row["text"] for row in choose(rows, random.Random(1))} == {"好", "Böse"}
+
+
 def test_another_seed_chooses_other_rows_and_the_same_seed_the_same(monkeypatch):
     first, again, other = (capped([2] * 50, 50, 20, monkeypatch, seed) for seed in (1, 1, 2))
     assert first == again

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers.default.architecture import CATEGORIES
-from classifiers.default.calibrate import sigmoid
 from classifiers.default.conversation import Example
 from classifiers.default.scoring import PackModel, Scored, load, score
 from classifiers.default.sets import Case, case
@@ -20,7 +19,7 @@ from guardrail.policy.judge import LaneJudge
 from guardrail.policy.prompt import judge_turn
 from guardrail.policy.rules import CategoryRules, Policy, RoleRules
 from tests.classifiers.default.conftest import PACK
-from tests.classifiers.default.made_up import answer, user
+from tests.classifiers.default.made_up import answer, sigmoid, user
 from tests.classifiers.default.test_conversation import ENCODER
 
 COLUMN = CATEGORIES.index("violence")

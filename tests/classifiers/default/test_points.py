@@ -1,0 +1,235 @@
+"""Operating points disturb no more benign turns than they may, and find what they can for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifiers.default import points as points_module
+from classifiers.default.architecture import CATEGORIES, ROLES
+from classifiers.default.labels import INDEX
+from classifiers.default.points import (
+    BUDGET,
+    HELPING,
+    LOWEST,
+    MARGIN,
+    OWN_INSERTS,
+    UNPROVEN_LOWEST,
+    Turns,
+    benign,
+    choose_points,
+    logit,
+)
+from tests.classifiers.default.made_up import SURE, item, sigmoid
+
+IDENTITY = {r: {c: {"scale": 1.0, "offset": 0.0} for c in CATEGORIES} for r in ROLES}
+# -- benign turns ------------------------------------------------------------------------------------------
+
+TURNS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=60
+)
+
+
+@given(TURNS, st.sampled_from([0, 0.01, 0.05, 0.2, 0.5, 1]), st.floats(-5, 5))
+def test_a_point_finds_at_most_its_share_of_what_is_not_found_yet(turns, share, earlier):
+    table = Turns.of([item(src=src, violence=one, drugs=two) for src, one, two in turns])
+    assert table.weight.sum() == pytest.approx(1)
+    table.found |= table.newly(INDEX["drugs"], earlier)
+    before = table.share_found
+    point = table.lowest(INDEX["violence"], share)
+    table.found |= table.newly(INDEX["violence"], point)
+    assert table.share_found - before <= share + 1e-9
+
+
+@given(TURNS, st.sampled_from([0, 0.05, 0.2, 0.5]))
+def test_no_lower_point_would_do(turns, share):
+    table = Turns.of([item(src=src, violence=one) for src, one, _ in turns])
+    point = table.lowest(INDEX["violence"], share) - 2 * MARGIN
+    table.found |= table.newly(INDEX["violence"], point)
+    assert table.share_found > share - 1e-9 or table.found.all()
+
+
+def test_a_source_weighs_as_the_root_of_its_size():
+    table = Turns.of([item(src="large") for _ in range(100)] + [item(src="small") for _ in range(4)])
+    assert table.weight[:100].sum() == pytest.approx(10 / 12)
+    assert table.weight[100:].sum() == pytest.approx(2 / 12)
+
+
+def test_with_a_share_of_everything_there_is_no_lowest_point():
+    assert Turns.of([item(), item()]).lowest(0, 1.1) == -np.inf
+    assert Turns.of([]).lowest(0, 0.1) == -np.inf
+
+
+def test_ordinary_and_hard_turns_are_told_apart():
+    wanted = {
+        "ordinary": item(group="ordinary"),
+        "constructive": item(group="constructive"),
+        "lookalike": item(group="lookalike"),
+        "foreign": item(group="foreign", lang="zh"),
+        "generated": item(group="generated"),
+    }
+    others = [
+        item(group="dev"),
+        item(group="ordinary", harm=1),
+        item(group="ordinary", harm=None),
+        item(group="lookalike", labels={"mental_distress": 1}),
+        item("assistant", group="ordinary"),
+    ]
+    turns = [*wanted.values(), *others]
+    assert benign(turns, "user", hard=False) == [wanted["ordinary"]]
+    assert benign(turns, "user", hard=True) == [wanted[n] for n in list(wanted)[1:]]
+
+
+def test_a_large_hard_source_is_capped(monkeypatch):
+    monkeypatch.setattr(points_module, "HARD_ROWS_A_SOURCE", 3)
+    turns = [item(group="lookalike", src=src) for src in "aaaaab"]
+    assert [one.case.row["src"] for one in benign(turns, "user", hard=True)] == list("aaab")
+
+
+# -- points ------------------------------------------------------------------------------------------------
+
+
+def made_up(seed, scale=1.0):
+    """Benign and harmful turns of several sources, some of them hot, with the heads' logits at random."""
+    rng = np.random.default_rng(seed)
+
+    def turn(role, group, src, heat, **more):
+        one = item(role, group=group, src=src, **more)
+        one.logits[:] = rng.normal(heat, 2.5, len(CATEGORIES)) / scale
+        return one
+
+    turns = []
+    for role in ROLES:
+        turns += [turn(role, "ordinary", "large", -6) for _ in range(400)]
+        turns += [turn(role, "ordinary", "small", -1) for _ in range(60)]
+        turns += [turn(role, "lookalike", "near", 0) for _ in range(120)]
+        turns += [turn(role, "constructive", "far", -5) for _ in range(300)]
+        for name in CATEGORIES[:-1]:
+            turns += [turn(role, "dev", "bad", 5, labels={name: 2}, harm=1) for _ in range(20)]
+    return turns + [turn("assistant", "generated", src, 2) for src in sorted(OWN_INSERTS) for _ in range(10)]
+
+
+def heads_of(scale, offset):
+    return {r: {c: {"scale": scale, "offset": offset} for c in CATEGORIES} for r in ROLES}
+
+
+def reached(turns, role, points, heads, *, level, names):
+    """Which turns get a finding of the level or above."""
+    found = np.zeros(len(turns), bool)
+    for name in names:
+        if points[role][name] is not None:
+            line = heads[role][name]
+            judged = np.array([one.judged[INDEX[name]] for one in turns], dtype=np.float64)
+            found |= sigmoid(line["scale"] * judged + line["offset"]) >= points[role][name][level]
+    return found
+
+
+@pytest.mark.parametrize(("seed", "scale", "offset"), [(1, 1.0, 0.0), (2, 0.4, -1.0), (2, 2.5, 1.0)])
+def test_no_more_benign_turns_are_found_than_the_budget_allows(seed, scale, offset):
+    turns, heads = made_up(seed, scale), heads_of(scale, offset)
+    points = choose_points(turns, heads)
+    spent = []
+    for role in ROLES:
+        for hard in (False, True):
+            members = benign(turns, role, hard=hard)
+            weight = Turns.of(members).weight
+            for level in (1, 2, 3):
+                helping = HELPING if role == "user" else {}
+                rest = [name for name in CATEGORIES if name not in helping]
+                budget = BUDGET[role][level][hard]
+                share = weight[reached(members, role, points, heads, level=level, names=rest)].sum()
+                assert share <= budget + 1e-9, (role, level, hard)
+                spent.append(share / budget)
+                for name, budgets in helping.items():
+                    share = weight[reached(members, role, points, heads, level=level, names=[name])].sum()
+                    assert share <= budgets[level][hard] + 1e-9, (name, level)
+    # Not by finding nothing at all.
+    assert max(spent) > 0.5
+
+
+@pytest.mark.parametrize(("seed", "scale", "offset"), [(1, 1.0, 0.0), (2, 0.4, -1.0), (2, 2.5, 1.0)])
+def test_our_own_words_are_never_found(seed, scale, offset):
+    turns, heads = made_up(seed, scale), heads_of(scale, offset)
+    # Hotter than all, and so few that the budget for hard turns would let them through.
+    turns[-1].logits[:] = 6 / scale
+    points = choose_points(turns, heads)
+    own = [one for one in turns if one.case.row["src"] in OWN_INSERTS]
+    for level in (2, 3):
+        assert not reached(own, "assistant", points, heads, level=level, names=CATEGORIES).any()
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.4, -1.0)])
+def test_points_ascend_and_are_never_very_low(scale, offset):
+    points = choose_points(made_up(3, scale), heads_of(scale, offset))
+    chosen = [levels for heads in points.values() for levels in heads.values() if levels]
+    assert len(chosen) > 20
+    for levels in chosen:
+        assert list(levels) == [1, 2, 3]
+        assert levels[1] <= levels[2] <= levels[3] <= 1
+        assert all(levels[level] >= LOWEST[level] - 1e-4 for level in levels)
+
+
+def test_a_severer_point_is_never_lower(monkeypatch):
+    chosen = {1: 0.6, 2: 0.5, 3: 0.4}
+    monkeypatch.setattr(points_module.Chooser, "choose", lambda _, level: {"drugs": chosen[level]})
+    assert choose_points([], IDENTITY)["user"]["drugs"] == {1: 0.6, 2: 0.6, 3: 0.6}
+
+
+def clean(found=3.0):
+    """Benign turns without a doubt, and harmful ones of one category."""
+    turns = [
+        item(role, group=group) for role in ROLES for group in ("ordinary", "lookalike") for _ in range(50)
+    ]
+    return turns + [item(role, labels={"drugs": 2}, harm=1, drugs=found) for role in ROLES]
+
+
+def test_where_benign_turns_are_clean_a_point_is_as_low_as_finds_more():
+    for logit_found in (3.0, -1.9):
+        points = choose_points(clean(logit_found), IDENTITY)
+        for role in ROLES:
+            assert points[role]["drugs"][1] == pytest.approx(float(sigmoid(logit_found)), abs=1e-4)
+
+
+def test_a_turn_below_the_lowest_allowed_point_is_not_worth_one():
+    points = choose_points(clean(-3.0), IDENTITY)
+    for role in ROLES:
+        assert points[role]["drugs"][1] == UNPROVEN_LOWEST
+
+
+def test_a_category_without_harmful_turns_gets_a_point_that_costs_nothing():
+    turns = [*clean(), item(group="ordinary", cyber=2.0)]
+    points = choose_points(turns, IDENTITY)
+    assert points["assistant"]["cyber"] == dict.fromkeys((1, 2, 3), UNPROVEN_LOWEST)
+    assert points["user"]["cyber"][1] > float(sigmoid(2.0))
+
+
+def test_a_head_that_was_never_trained_gets_no_point():
+    points = choose_points(made_up(1), IDENTITY)
+    assert points["assistant"]["injection_jailbreak"] is None
+    assert points["user"]["injection_jailbreak"] is not None
+    assert all(list(heads) == list(CATEGORIES) for heads in points.values())
+
+
+def test_without_any_harmful_turn_every_point_costs_nothing():
+    points = choose_points([item(group="ordinary", cyber=2.0)], IDENTITY)
+    assert points["user"]["cyber"][1] > float(sigmoid(2.0))
+    assert points["assistant"]["cyber"][1] == UNPROVEN_LOWEST
+
+
+def test_the_budget_goes_to_the_category_that_finds_most_for_it():
+    """Two heads alarm on the same share of benign turns; one of them finds ten times as much."""
+    benign_turns = [item("assistant", group="ordinary", violence=2.0, drugs=-SURE) for _ in range(5)]
+    benign_turns += [item("assistant", group="ordinary", drugs=2.0) for _ in range(5)]
+    benign_turns += [item("assistant", group="ordinary") for _ in range(490)]
+    bad = [item("assistant", labels={"violence": 2}, harm=1, violence=1.0) for _ in range(40)]
+    bad += [item("assistant", labels={"drugs": 2}, harm=1, drugs=1.0) for _ in range(4)]
+    points = choose_points([*benign_turns, *bad], IDENTITY)["assistant"]
+    assert points["violence"][1] <= float(sigmoid(1.0)) + 1e-4
+    assert points["drugs"][1] > float(sigmoid(2.0))
+
+
+@pytest.mark.parametrize("score", [0.15, 0.5, 0.999])
+def test_logit_is_the_inverse(score):
+    assert sigmoid(np.array(logit(score))) == pytest.approx(score)
