@@ -18,7 +18,9 @@ from classifiers.default.build import inside, main, steps
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "inside", lambda package, path: tmp_path / package / path)
-    return argparse.Namespace(data=tmp_path / "data", work=tmp_path / "work", minutes=3.5, start=None)
+    return argparse.Namespace(
+        data=tmp_path / "data", work=tmp_path / "work", minutes=3.5, start=None, card=tmp_path / "CARD.md"
+    )
 
 
 def test_every_step_is_given_flags_that_it_knows(arguments):

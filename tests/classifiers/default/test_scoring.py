@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers.default.architecture import CATEGORIES
-from classifiers.default.calibrate import sigmoid
 from classifiers.default.conversation import Example
 from classifiers.default.scoring import PackModel, Scored, load, score
 from classifiers.default.sets import Case, case
@@ -25,6 +24,10 @@ from tests.classifiers.default.test_conversation import ENCODER
 
 COLUMN = CATEGORIES.index("violence")
 POINTS = {1: 0.3, 2: 0.5, 3: 0.8}
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
 
 
 def logit(value):
