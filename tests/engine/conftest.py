@@ -19,8 +19,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from guardrail.engine.cache import Geometry
 from guardrail.engine.causal import CausalScorer
+from guardrail.engine.causal_session import StepInput, StepOutput
 from guardrail.engine.pack import load_pack
-from guardrail.engine.session import StepInput, StepOutput
 
 CATEGORIES = ("crime", "self_harm")
 GEOMETRY = Geometry(layers=2, heads=1, head_dim=2, max_positions=64)
@@ -157,7 +157,7 @@ def make_scorer(toy_pack):
 
     yield make
     for scorer in made:
-        scorer.runner._network.gate.set()
+        scorer.runner._step._network.gate.set()
         scorer.close()
 
 
