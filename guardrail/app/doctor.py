@@ -92,7 +92,9 @@ def _policy(settings: Settings) -> Iterator[Check]:
         yield Check(
             "policy", "ok", f"{policy.name} ({policy.mode}) judges the {role.value} in: {', '.join(judged)}"
         )
-    yield Check("pack", "ok", f"{pack.name} {pack.version} in {pack.directory}, checksums match")
+    yield Check(
+        "pack", "ok", f"{pack.name} {pack.version} ({pack.family}) in {pack.directory}, checksums match"
+    )
 
 
 def _provider(settings: Settings) -> Iterator[Check]:

@@ -11,8 +11,11 @@ from guardrail.engine.causal_session import CausalSession
 from guardrail.engine.family import PackScorer
 from guardrail.engine.manifest import Pack
 from guardrail.engine.manifest_causal import CausalPack
+from guardrail.engine.manifest_window import WindowPack
 from guardrail.engine.pack import load_pack
 from guardrail.engine.session import ProviderChoice
+from guardrail.engine.window import WindowScorer
+from guardrail.engine.window_session import WindowSession
 
 
 def load_scorer(
@@ -42,6 +45,12 @@ def load_scorer(
             causal.warm_up()
             return CausalScorer(
                 pack, causal, provider=causal.provider, why_not_cuda=causal.why_not_cuda, limits=limits
+            )
+        case WindowPack():
+            window = WindowSession(pack, provider=provider, intra_op_threads=intra_op_threads)
+            window.warm_up()
+            return WindowScorer(
+                pack, window, provider=window.provider, why_not_cuda=window.why_not_cuda, limits=limits
             )
         case _:
             raise AssertionError(f"load_pack gives no {type(pack).__name__}")

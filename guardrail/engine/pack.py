@@ -16,12 +16,14 @@ import yaml
 
 from guardrail.engine.manifest import FORMAT, MANIFEST, CalibrationLine, Pack
 from guardrail.engine.manifest_causal import read_causal
+from guardrail.engine.manifest_window import read_window
 from guardrail.errors import PackError
 
 __all__ = ["FAMILIES", "SEARCH_PATH", "CalibrationLine", "Pack", "available_packs", "load_pack"]
 
 FAMILIES: Mapping[str, Callable[[Path, Mapping[str, Any]], Pack]] = {
     "causal": read_causal,
+    "window": read_window,
 }
 
 _PACKAGE = Path(__file__).resolve().parent.parent
