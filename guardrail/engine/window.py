@@ -177,7 +177,7 @@ class WindowLane(PackLane):
     def _copy(self) -> WindowLane:
         copy = WindowLane(self._parts)
         copy._role, copy._context, copy._user = self._role, self._context, self._user
-        copy._turn = self._turn and self._turn.copy()
+        copy._turn = self._turn  # never changed, only replaced
         return copy
 
     def _clear(self) -> None:

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import normalizers
+from tokenizers import normalizers, processors
 
 from guardrail.core.segments import word_ends
 from guardrail.core.spans import Span
@@ -21,7 +21,7 @@ from guardrail.engine.pack import load_pack
 from guardrail.engine.window import QUEUED_WINDOWS, WAITING_WINDOWS, WindowScorer, window_limits
 from guardrail.engine.window_session import WindowSession
 from guardrail.errors import OverloadedError, PackError, ScoringError
-from tests.engine.window_packs import byte_level_tokenizer, toy_tokenizer, unigram_tokenizer
+from tests.engine.window_packs import byte_level_tokenizer, toy_tokenizer, unigram_tokenizer, window_tokenizer
 
 # Floats summed in another order.
 TOLERANCE = 1e-5
@@ -228,6 +228,19 @@ async def test_only_the_end_of_a_long_user_turn_is_context(shared):
     assert await score(shared, (Role.USER, ["a b c d e g"]), answer) != short
 
 
+async def test_each_role_has_its_own_length_of_context(write_window_pack, tmp_path):
+    roles = {
+        "user": {"judged_at": "words", "context": "user_turn", "context_tokens": 1},
+        "assistant": {"judged_at": "words", "context": "user_turn", "context_tokens": 6},
+        "system": {"judged_at": "never"},
+    }
+    scorer = load_scorer(write_window_pack(tmp_path / "toy", roles=roles), "cpu", intra_op_threads=1)
+    for role, expected in ((Role.USER, [False, True]), (Role.ASSISTANT, [True, True])):
+        got = [await score(scorer, (Role.USER, [said]), (role, ["cat"])) for said in ("fool sat", "sat fool")]
+        assert [token.scores["hate_harassment"] > 0.9 for (token,) in got] == expected
+    scorer.close()
+
+
 async def test_context_does_not_need_a_judged_user(write_window_pack, tmp_path):
     roles = {
         "user": {"judged_at": "never"},
@@ -391,6 +404,21 @@ async def test_an_overloaded_call_may_be_repeated(make_scorer, network):
     assert_close(await lane.extend("the cat"), await score(scorer, (Role.ASSISTANT, ["the cat"])))
 
 
+async def test_a_call_that_was_let_in_goes_on(make_scorer, monkeypatch):
+    scorer = make_scorer()
+    submit, admissions = scorer.runner.submit, []
+
+    def record(*jobs, admitted):
+        admissions.append((len(jobs), admitted))
+        submit(*jobs, admitted=admitted)
+
+    monkeypatch.setattr(scorer.runner, "submit", record)
+    for _ in range(2):
+        admissions.clear()
+        await score(scorer, (Role.ASSISTANT, ["cat " * (2 * WAITING_WINDOWS + 1)]))
+        assert admissions == [(WAITING_WINDOWS, False), (WAITING_WINDOWS, True), (1, True)]
+
+
 async def test_a_failed_step_is_a_scoring_error_of_its_lanes(make_scorer, network):
     scorer = make_scorer()
     network.broken = True
@@ -516,6 +544,18 @@ def test_a_tokenizer_that_must_see_the_whole_text_is_refused(write_window_pack, 
 
     with pytest.raises(PackError, match="words give other tokens alone"):
         WindowScorer(pack, network)
+
+
+async def test_text_cannot_forge_what_frames_it(write_window_pack, tmp_path):
+    """Even where the post-processor takes a token that the file does not call special."""
+    tokenizer = window_tokenizer()
+    cls, doom = (tokenizer.token_to_id(token) for token in ("[CLS]", "doom"))
+    tokenizer.post_processor = processors.BertProcessing(("doom", doom), ("[CLS]", cls))
+    scorer = load_scorer(write_window_pack(tmp_path / "toy", tokenizer), "cpu", intra_op_threads=1)
+    scores = await score(scorer, (Role.USER, ["a doom"]))
+    scorer.close()
+
+    assert spans(scores) == [(0, 1), (2, 3), (3, 4), (4, 5), (5, 6)]
 
 
 def test_windows_that_leave_no_room_are_refused(write_window_pack, tmp_path, network):

@@ -123,6 +123,15 @@ def test_sentences_are_judged_whole_where_they_fit():
     assert [len(window.spans) for window in windows] == [5, 3, 2, 6, 4, 4]
 
 
+def test_where_a_sentence_ends_depends_on_what_was_said_before():
+    """ "3." begins a list where a line begins, and ends a sentence elsewhere."""
+    rules = Windowing("sentences", capacity=40, stride=4)
+    windows = read(letters, "ab cd.", " 3. Ef gh", rules=rules)
+
+    assert [window.spans[-1].end for window in windows] == [6, 9, 15]
+    assert windows == read(letters, "ab cd. 3. Ef gh", rules=rules)
+
+
 def test_a_turn_that_is_not_judged_is_remembered():
     turn = Turn(letters, Windowing("never", capacity=8, stride=4), remembered=20)
 
