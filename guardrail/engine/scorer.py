@@ -28,7 +28,9 @@ class LaneScorer(Protocol):
         """Score ``text``, the continuation of the current turn.
 
         Args:
-            text: must end where a word ends, unless ``tentative`` or the last of its turn.
+            text: must end where a word ends, unless ``tentative`` or the last of its turn. A scorer may judge
+                the user's turns by sentence; they are there as a whole, and must be handed over whole or cut
+                where a sentence ends.
             tentative: score, but forget: the next call continues where this one began. So it does
                 after a call that was cancelled.
 

@@ -18,8 +18,8 @@ from guardrail.engine.session import OnnxSession, ProviderChoice
 Logits = NDArray[np.float32]
 
 _OUTPUT = "logits"
-_NEIGHBOUR_TOLERANCE = 0.05
-"""How far a window's logits may move in company: a hundredth of a score, and room for half precision."""
+_NEIGHBOUR_TOLERANCE = 0.01
+"""How far a window's logits may move in company: a quarter of a hundredth of a score, room for half precision."""
 
 
 class Network(Protocol):
@@ -75,7 +75,7 @@ class WindowSession(OnnxSession):
         return logits.astype(np.float32, copy=False)
 
     def warm_up(self) -> None:
-        """Compute the longest window there can be and a short one, alone and together.
+        """Compute the longest window there can be and shorter ones, alone and together.
 
         Raises:
             PackError: the network cannot compute them, or what it says of a window depends on the windows beside
@@ -83,13 +83,17 @@ class WindowSession(OnnxSession):
                 repeated (invariant 11).
         """
         # Of nonsense: ids below the window's length are in every vocabulary.
-        longest, shortest = (Framed(tuple(range(size)), (0,) * size) for size in (self._max_tokens, 8))
+        longest = self._max_tokens
+        windows = [
+            Framed(tuple(range(longest - size, longest)), (0,) * size)
+            for size in (longest, longest // 2, 8, 3)
+        ]
         try:
-            alone = np.concatenate([self.run([longest]), self.run([shortest])])
-            together = self.run([longest, shortest])
+            alone = np.concatenate([self.run([window]) for window in windows])
+            together = self.run(windows)
         except Exception as error:  # the runtime has an exception type a status code, with no common root
-            raise self.refusal(f"cannot compute a window of {len(longest.ids)} tokens: {error}") from error
-        if alone.shape != (2, self._labels):
+            raise self.refusal(f"cannot compute a window of {longest} tokens: {error}") from error
+        if alone.shape != (len(windows), self._labels):
             raise self.refusal(
                 f"gives {alone.shape[1:]} logits a window, the manifest has {self._labels} labels"
             )
