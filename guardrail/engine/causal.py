@@ -103,9 +103,9 @@ class CausalLane(PackLane):
         self._unfed_markers.append(self._parts.marker_ids[role])
         self._offset = 0
 
-    async def _extend(self, role: Role, text: str, *, tentative: bool) -> Sequence[TokenScore]:
+    async def _extend(self, role: Role, text: str, *, tentative: bool, scored: bool) -> Sequence[TokenScore]:
         parts = self._parts
-        head = parts.heads[role]
+        head = parts.heads[role] if scored else None
         if tentative and head is None:
             return []
         encoding = await self._encode(text)

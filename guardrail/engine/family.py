@@ -84,12 +84,15 @@ class PackLane(LaneScorer, ABC):
         self._begin(role)
         self._role = role
 
-    async def extend(self, text: str, *, tentative: bool = False) -> Sequence[TokenScore]:
+    async def extend(
+        self, text: str, *, tentative: bool = False, scored: bool = True
+    ) -> Sequence[TokenScore]:
         """Score ``text``, the continuation of the current turn.
 
         Args:
             text: must end where a word ends, unless ``tentative`` or the last of its turn.
             tentative: score, but forget: the next call continues where this one began.
+            scored: False: context for what is to come; nobody wants its scores, and none come back.
 
         Returns:
             One entry a token of ``text``, spans in code points of the turn; none for white space and
@@ -106,7 +109,7 @@ class PackLane(LaneScorer, ABC):
         try:
             async with self._turnstile:
                 self._check_open()
-                return await self._extend(self._role, text, tentative=tentative)
+                return await self._extend(self._role, text, tentative=tentative, scored=scored)
         finally:
             self._calls -= 1
 
@@ -132,7 +135,7 @@ class PackLane(LaneScorer, ABC):
         """A turn begins; ``_role`` is still the one before."""
 
     @abstractmethod
-    async def _extend(self, role: Role, text: str, *, tentative: bool) -> Sequence[TokenScore]:
+    async def _extend(self, role: Role, text: str, *, tentative: bool, scored: bool) -> Sequence[TokenScore]:
         """Score ``text``, alone on this lane."""
 
     @abstractmethod

@@ -24,7 +24,9 @@ class LaneScorer(Protocol):
         """
         ...
 
-    async def extend(self, text: str, *, tentative: bool = False) -> Sequence[TokenScore]:
+    async def extend(
+        self, text: str, *, tentative: bool = False, scored: bool = True
+    ) -> Sequence[TokenScore]:
         """Score ``text``, the continuation of the current turn.
 
         Args:
@@ -33,6 +35,7 @@ class LaneScorer(Protocol):
                 where a sentence ends.
             tentative: score, but forget: the next call continues where this one began. So it does
                 after a call that was cancelled.
+            scored: False: context for what is to come; nobody wants its scores, and none come back.
 
         Returns:
             One entry a classifier token of ``text``; spans in code points of the turn. White space

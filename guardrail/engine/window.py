@@ -132,17 +132,17 @@ class WindowLane(PackLane):
         windowing = Windowing(rules.judged_at, capacity, parts.stride)
         self._turn = Turn(parts.tokenizer.encode_run, windowing, remembered)
 
-    async def _extend(self, role: Role, text: str, *, tentative: bool) -> Sequence[TokenScore]:
+    async def _extend(self, role: Role, text: str, *, tentative: bool, scored: bool) -> Sequence[TokenScore]:
         assert self._turn is not None
-        never = self._parts.roles[role].judged_at == "never"
-        if never and (tentative or role is not Role.USER or not self._parts.remembered):
-            return []  # nobody will ask for it
+        scored = scored and self._parts.roles[role].judged_at != "never"
+        if not scored and tentative:
+            return []
         turn = self._turn.copy()
         scores: list[TokenScore] = []
         waiting: list[Window] = []
         admitted = False
         for number, windows in enumerate(turn.read(text), start=1):
-            waiting += windows
+            waiting += windows if scored else []
             if len(waiting) >= WAITING_WINDOWS:
                 scores += await self._score(role, waiting, admitted=admitted)
                 waiting, admitted = [], True

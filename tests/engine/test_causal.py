@@ -85,6 +85,15 @@ async def test_a_system_turn_is_context_without_scores(make_scorer):
     assert after_system != await score(scorer, (Role.USER, ["abc"]))
 
 
+async def test_context_of_any_role_is_taken_in_without_scores(make_scorer):
+    lane = make_scorer().open()
+    lane.begin_turn(Role.USER)
+    assert list(await lane.extend("the cat", scored=False)) == []
+    assert list(await lane.extend(" abc", scored=False, tentative=True)) == []
+
+    assert await lane.extend(" sat") == (await score(make_scorer(), (Role.USER, ["the cat sat"])))[2:]
+
+
 async def test_an_empty_turn_leaves_its_marker(make_scorer):
     scorer = make_scorer()
     with_turn = await score(scorer, (Role.USER, []), (Role.ASSISTANT, ["the cat"]))

@@ -194,6 +194,18 @@ async def test_a_role_that_is_not_judged_gives_nothing(shared):
     assert list(await lane.extend(" sat", tentative=True)) == []
 
 
+async def test_context_is_read_and_not_computed(make_scorer, network):
+    lane = make_scorer().open()
+    lane.begin_turn(Role.ASSISTANT)
+    assert list(await lane.extend("the doom", scored=False)) == []
+    assert list(await lane.extend(" sat", scored=False, tentative=True)) == []
+    assert network.batches == []
+
+    assert_close(
+        await lane.extend(" cat"), (await score(make_scorer(), (Role.ASSISTANT, ["the doom cat"])))[2:]
+    )
+
+
 async def test_words_need_a_speaker(shared):
     with pytest.raises(RuntimeError, match="before begin_turn"):
         await shared.open().extend("the cat")
