@@ -18,6 +18,8 @@ from guardrail.engine.session import OnnxSession, ProviderChoice
 Logits = NDArray[np.float32]
 
 _OUTPUT = "logits"
+_ANY_IDS = 64
+"""Ids below this are in every vocabulary; what they stand for does not matter to a warm-up."""
 _NEIGHBOUR_TOLERANCE = 0.01
 """How far a window's logits may move in company: a quarter of a hundredth of a score, room for half precision."""
 
@@ -82,11 +84,10 @@ class WindowSession(OnnxSession):
                 it. Quantisation whose scale is taken over the whole batch does that, and scores could not be
                 repeated (invariant 11).
         """
-        # Of nonsense: ids below the window's length are in every vocabulary.
         longest = self._max_tokens
+        sizes = (longest, longest // 2, 8, 3)
         windows = [
-            Framed(tuple(range(longest - size, longest)), (0,) * size)
-            for size in (longest, longest // 2, 8, 3)
+            Framed(tuple((place + size) % _ANY_IDS for place in range(size)), (0,) * size) for size in sizes
         ]
         try:
             alone = np.concatenate([self.run([window]) for window in windows])

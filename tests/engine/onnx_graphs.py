@@ -93,7 +93,9 @@ def _value(name, kind, dims):
     return _M["Value"](name=name, type=_M["Type"](tensor=_M["TensorType"](elem_type=kind, shape=shape)))
 
 
-def classifier(words, *, vocabulary, types=True, output="logits", kind=INT64, neighbourly=False) -> bytes:
+def classifier(
+    words, *, vocabulary, types=True, output="logits", kind=INT64, neighbourly=False, places=0
+) -> bytes:
     """A sequence classifier with as many labels as an entry of ``words`` has numbers.
 
     The logits of a window are the highest any of its words has, -4 if none is listed, and a part (up to 0.5)
@@ -105,6 +107,7 @@ def classifier(words, *, vocabulary, types=True, output="logits", kind=INT64, ne
         types: whether it takes ``token_type_ids``.
         output: what its output is called.
         kind: element type of the inputs.
+        places: how many tokens a window may have, as a table of positions bounds it; 0: any number.
         neighbourly: let the rows of a batch change each other, as dynamic quantisation does.
     """
     labels = len(next(iter(words.values())))
@@ -124,6 +127,10 @@ def classifier(words, *, vocabulary, types=True, output="logits", kind=INT64, ne
         segment = graph.input("token_type_ids", "B", "T", kind=kind)
         rows = graph.constant(lots.uniform(10, 19, (2, labels)).astype(np.float32))
         own = graph.node("Add", own, graph.node("Gather", rows, segment))
+    if places:
+        table_of_places = graph.constant(np.zeros(places + 1, np.float32))
+        at = graph.node("Gather", table_of_places, graph.node("Cast", place, to=INT64))
+        own = graph.node("Add", own, at)
     waves = graph.node("Mul", graph.node("Sin", graph.node("Mul", own, place)), column)
     first = graph.constant(np.array([1], np.int64))
     mixed = graph.node("Sin", graph.node("ReduceSum", waves, first, keepdims=0))
