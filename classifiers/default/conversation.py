@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from classifiers.default.model import CATEGORIES, ROLE_MARKERS, START_TOKEN
+from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, START_TOKEN
+from classifiers.default.emoji import load_tokenizer
 
 Floats = NDArray[np.float32]
 
@@ -38,6 +39,8 @@ HELD_BACK_PERCENT = {
     "star1_safe_prompts": 12,
     "coconot_pref": 20,
     "coconot_pref_responses": 20,
+    "hh_harmless_test": 10,
+    "smollm2_answers": 20,
 }
 """Share of a training source that is kept for measuring false interventions, by prompt."""
 
@@ -69,7 +72,7 @@ class Example:
 
 def held_back(row: dict[str, Any]) -> bool:
     """Whether a row is kept out of training to measure false interventions with."""
-    percent = HELD_BACK_PERCENT.get(row["src"], 0)
+    percent = 10 if row["src"].startswith("written_") else HELD_BACK_PERCENT.get(row["src"], 0)
     key = (row.get("prompt") if row["role"] == "assistant" else None) or row["text"]
     return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 100 < percent
 
@@ -78,8 +81,6 @@ class Encoder:
     """WordPiece with role markers."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         self.tokenizer = tokenizer
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         self.start_id = vocabulary[START_TOKEN]
@@ -88,7 +89,7 @@ class Encoder:
     @classmethod
     def load(cls, directory: Path) -> Encoder:
         """Read `tokenizer.json` of the sentence encoder or of a pack."""
-        return cls(Tokenizer.from_file(str(directory / "tokenizer.json")))
+        return cls(load_tokenizer(directory))
 
     def pieces(self, text: str) -> list[int]:
         """Token ids of a text alone, without special tokens."""

@@ -22,27 +22,36 @@ from classifiers.default.conversation import Encoder, Example, Span, held_back, 
 from classifiers.default.generated import generate
 from classifiers.default.labels import targets
 from classifiers.default.own_words import own_words
+from classifiers.default.written import answered, judged, written
 
 Row = dict[str, Any]
 
 CAPS: dict[str, int] = {
     # Insults: large, alike, and not what an assistant mostly sees.
-    "jigsaw_binary": 2500, "paradetox": 1500, "safenlp": 1500, "davidson_hate": 1000, "edos": 1500,
-    "hatemoji_build": 1500, "toxigen_prompts": 651, "told_br": 400, "korean_hate": 400,
-    "cold_zh": 500, "convabuse": 1000, "diasafety": 3000,
+    "jigsaw_binary": 8000, "paradetox": 1500, "safenlp": 2500, "davidson_hate": 1500, "edos": 4500,
+    "hatemoji_build": 3201, "toxigen_prompts": 651, "told_br": 300, "korean_hate": 300,
+    "cold_zh": 400, "convabuse": 1400, "diasafety": 9000,
     # Long, or few distinct goals behind many rows.
-    "jailbreak_llms": 2000, "jamjet_pi": 2000, "cyberseceval_pi": 700, "sap200": 700,
-    "sap200_outputs": 400, "jailtrick_safe": 1200, "gptfuzz_responses": 3500, "harmfulqa": 1000,
-    "med_safety_bench": 1500, "sms_spam": 800, "multijail": 900, "positive_frames": 2500,
-    # Not verdicts, or names and addresses in otherwise ordinary text.
-    "xsafety": 0, "hh_harmless_test": 0, "presidio_synth": 0,
+    "jailbreak_llms": 1800, "jamjet_pi": 2000, "cyberseceval_pi": 600, "sap200": 500,
+    "sap200_outputs": 250, "jailtrick_safe": 800, "gptfuzz_responses": 5014, "harmfulqa": 1000,
+    "med_safety_bench": 1500, "sms_spam": 600, "multijail": 500, "positive_frames": 2000,
+    # Names and addresses in otherwise ordinary text; topics without verdicts.
+    "presidio_synth": 900, "xsafety": 0,
 }  # fmt: skip
 DEFAULT_CAP = 6000
+REPEATS = {"hh_harmless_test": 2, "smollm2_answers": 2, "coconot_pref_responses": 2, "self_instruct_user": 2}
+"""How often a source's rows are in the pool, each time in another setting; `written_*` twice."""
 SMALL_TALK_ROWS = 3600
+GENERATED_SCALE = 0.5
+OWN_WORDS_SHARE = 0.5
 BENIGN_ANSWERS = frozenset(
     {"arena_hard", "caia_constructive", "coconot_pref_responses", "self_instruct_user", "star1_safe",
      "chitchat", "med_safety_bench_safe"}
 )  # fmt: skip
+SPLICES = 3400
+MISMATCHES = 2000
+PROMPTLESS_SHARE = 0.08
+"""Answers that are shown without what they answer: a sidecar may not know it either."""
 
 
 @dataclass
@@ -127,16 +136,18 @@ def span_of(row: Row, role: str) -> Span:
     unknown = list(row.get("unknown", ()))
     if row["src"].startswith("caia_constructive") and row.get("topic") == "mental_distress":
         unknown.append("self_harm")
+    if row["src"] == "presidio_synth" and row["harm"]:
+        unknown.append("any_harm")  # Someone's address is not by itself a harm.
     target, weight = targets(row["labels"], row["harm"], role, row["src"], unknown)
     return Span(role=0 if role == "user" else 1, target=target, weight=weight)
 
 
-def build(rows: list[Row], generated: list[Row], encoder: Encoder, rng: random.Random) -> Pool:
-    """Make the pool: every chosen row as a conversation, then splices with a known onset."""
+def build(rows: list[Row], own: list[Row], encoder: Encoder, rng: random.Random) -> Pool:
+    """Make the pool: every chosen row as a conversation, then combinations of them."""
     pool = Pool()
     users = {row["text"]: row for row in rows if row["role"] == "user"}
     rows = choose(rows, rng)
-    everything = rows + generated
+    everything = rows + own
     answered = {r.get("prompt") for r in rows if r["role"] == "assistant"}
     good = [r for r in everything if r["src"] in BENIGN_ANSWERS or r["src"] == "generated_everyday"]
     bad = [r for r in everything if r["role"] == "assistant" and r["harm"] == 1
@@ -145,17 +156,34 @@ def build(rows: list[Row], generated: list[Row], encoder: Encoder, rng: random.R
     for row in everything:
         if row["role"] == "user" and row["text"] in answered and row["src"] != "jamjet_pi":
             continue  # It is scored in the conversation that answers it.
-        context = rng.choice(good) if rng.random() < 0.2 else None
-        pool.add(conversation(row, users, encoder, rng, context), row["src"])
+        repeats = 2 if row["src"].startswith("written_") else REPEATS.get(row["src"], 1)
+        for _ in range(repeats):
+            context = rng.choice(good) if rng.random() < 0.2 else None
+            pool.add(conversation(row, users, encoder, rng, context), row["src"])
     for row in echoes(rows, rng, 1600):
         asked = row | {"prompt": rng.choice(good).get("prompt")}
         pool.add(conversation(asked, {}, encoder, rng, None), "echoes")
-    for number in range(3400):
+    for number in range(SPLICES):
         first = rng.choice(good)
         second = rng.choice(bad) if number % 17 < 12 else rng.choice(good)
         asker = second if rng.random() < 0.75 else first
         pool.add(splice(first, second, asker, encoder, rng), "splices")
+    for row in mismatches(good, bad, rng, MISMATCHES):
+        pool.add(conversation(row, users, encoder, rng, None), "mismatches")
     return pool
+
+
+def mismatches(good: list[Row], bad: list[Row], rng: random.Random, count: int) -> Iterator[Row]:
+    """A harmless answer to somebody's harmful request, a harmful one to an innocent question.
+
+    The answer is judged by what it says; the request only says what to look for.
+    """
+    for number in range(count):
+        answer, asker = (
+            (rng.choice(good), rng.choice(bad)) if number % 3 else (rng.choice(bad), rng.choice(good))
+        )
+        row = {key: value for key, value in answer.items() if key not in {"before", "user"}}
+        yield row | {"prompt": asker.get("prompt"), "src": answer["src"], "unjudged": True}
 
 
 def echoes(rows: list[Row], rng: random.Random, count: int) -> list[Row]:
@@ -178,27 +206,35 @@ def conversation(
     if context is not None and context.get("prompt"):
         encoder.turn(example, "user", context["prompt"], 48)
         encoder.turn(example, "assistant", context["text"], 64)
+    for speaker, said in row.get("before", ())[-2:]:
+        encoder.turn(example, speaker, said, 56)
     if row["role"] == "user":
         if row.get("prompt"):
             before = "system" if row["src"] == "cyberseceval_pi" else "assistant"
             encoder.turn(example, before, row["prompt"], 48)
         encoder.turn(example, "user", row["text"], 256 if long else 112, span_of(row, "user"))
         return example
-    if row.get("prompt"):
-        asked = users.get(row["prompt"])
-        span = None
-        if asked is not None:
-            span = span_of(asked, "user")
-        elif "user" in row:
-            harm = int(any(v > 1 for c, v in row["user"].items() if c != "mental_distress"))
-            span = span_of(row | {"labels": row["user"], "harm": harm}, "user")
-        elif row["src"] in BENIGN_ANSWERS and row["src"] not in {"star1_safe", "med_safety_bench_safe"}:
-            span = span_of(row | {"labels": {}, "harm": 0}, "user")
+    if row.get("prompt") and rng.random() >= PROMPTLESS_SHARE:
+        span = None if row.get("unjudged") else asked_span(row, users)
         encoder.turn(example, "user", row["prompt"], 256 if long else 72, span)
     span = span_of(row, "assistant")
     span.onset = onset_token(encoder, row)
-    encoder.turn(example, "assistant", row["text"], 256 if long else 120, span)
+    most = 360 if row["src"] == "arena_hard" else 256
+    encoder.turn(example, "assistant", row["text"], most if long else 120, span)
     return example
+
+
+def asked_span(row: Row, users: dict[str, Row]) -> Span | None:
+    """Targets of the turn that `row` answers; None where nobody judged it."""
+    asked = users.get(row["prompt"])
+    if asked is not None:
+        return span_of(asked, "user")
+    if "user" in row:
+        harm = int(any(v > 1 for c, v in row["user"].items() if c != "mental_distress"))
+        return span_of(row | {"labels": row["user"], "harm": harm}, "user")
+    if row["src"] in BENIGN_ANSWERS and row["src"] not in {"star1_safe", "med_safety_bench_safe"}:
+        return span_of(row | {"labels": {}, "harm": 0}, "user")
+    return None
 
 
 def splice(first: Row, second: Row, asker: Row, encoder: Encoder, rng: random.Random) -> Example:
@@ -226,10 +262,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     rng = random.Random(args.seed)
-    rows = list(read_rows(args.data / "train.jsonl.gz"))
+    rows = list(judged(read_rows(args.data / "train.jsonl.gz")))
+    rows += list(answered(rows))
     rows += read_chitchat(args.chitchat, rng, SMALL_TALK_ROWS)
-    written = list(generate(args.seed)) + list(own_words(args.seed))
-    pool = build(rows, written, Encoder.load(args.encoder), rng)
+    said = list(own_words(args.seed))
+    own = [row for row in written() if not held_back(row)]
+    own += [*generate(args.seed, GENERATED_SCALE), *said[: int(len(said) * OWN_WORDS_SHARE)]]
+    pool = build(rows, own, Encoder.load(args.encoder), rng)
     pool.save(args.output)
     counts = dict(sorted(pool.counts.items()))
     args.output.with_suffix(".json").write_text(json.dumps(counts, indent=1), encoding="utf-8")

@@ -14,17 +14,11 @@ from typing import Any
 
 import onnx
 import yaml
-from tokenizers import Tokenizer
 
+from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, ROLES, START_TOKEN
+from classifiers.default.emoji import load_tokenizer
 from classifiers.default.graph import OPSET, Precision, StepGraph
-from classifiers.default.model import (
-    CATEGORIES,
-    ROLE_MARKERS,
-    ROLES,
-    START_TOKEN,
-    CausalClassifier,
-    load_checkpoint,
-)
+from classifiers.default.model import CausalClassifier, load_checkpoint
 
 VERSION = "2026.11.1"
 MOST_BYTES = 30_000_000
@@ -99,9 +93,7 @@ def export(
     if precision != "float" and path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path}: {path.stat().st_size} bytes, a pack may have {MOST_BYTES}")
     # The engine adds the start token and the markers itself and never cuts or pads.
-    tokenizer = json.loads((encoder / "tokenizer.json").read_text(encoding="utf-8"))
-    tokenizer.update(post_processor=None, truncation=None, padding=None)
-    Tokenizer.from_str(json.dumps(tokenizer)).save(str(output / "tokenizer.json"))
+    load_tokenizer(encoder).save(str(output / "tokenizer.json"))
     text = yaml.safe_dump(manifest(output, model, measured), sort_keys=False)
     (output / "manifest.yaml").write_text(text, encoding="utf-8")
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 import yaml
 
+from classifiers.default.architecture import CATEGORIES, ROLES
 from classifiers.default.conversation import Encoder, Span
-from classifiers.default.model import CATEGORIES, ROLES, load_checkpoint
+from classifiers.default.model import load_checkpoint
 
 TOLERANCE = 0.03
 """Largest difference of a score that int8 storage may make."""

@@ -19,7 +19,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from classifiers.default.model import CATEGORIES, ROLES, CausalClassifier
+from classifiers.default.architecture import CATEGORIES, ROLES
+from classifiers.default.model import CausalClassifier
 
 OPSET = 20
 IR_VERSION = 10

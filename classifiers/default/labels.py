@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.default.model import CATEGORIES
+from classifiers.default.architecture import CATEGORIES
 
 Floats = NDArray[np.float32]
 

@@ -6,56 +6,18 @@ heads are added. The token type embedding is a constant here, so it is folded in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-CATEGORIES = (
-    "self_harm",
-    "mental_distress",
-    "violence",
-    "hate_harassment",
-    "sexual",
-    "child_safety",
-    "weapons_cbrn",
-    "drugs",
-    "crime_other",
-    "cyber",
-    "fraud_scam",
-    "privacy_pii",
-    "injection_jailbreak",
-    "medical_advice",
-    "misinformation",
-    "other_unethical",
-    "any_harm",
-)
-ROLES = ("user", "assistant")
-"""Order of the heads in the model's output; a system turn is context and has no head."""
-
-ROLE_MARKERS = {"user": "[unused1]", "assistant": "[unused2]", "system": "[unused3]"}
-START_TOKEN = "[CLS]"  # noqa: S105
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Sizes of the encoder; the defaults are all-MiniLM-L6's."""
-
-    vocabulary: int = 30522
-    positions: int = 512
-    layers: int = 6
-    heads: int = 12
-    hidden: int = 384
-    inner: int = 1536
-    norm_eps: float = 1e-12
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden // self.heads
+from classifiers.default.architecture import CATEGORIES, ROLES, Architecture
+from classifiers.default.emoji import first_embeddings
 
 
 class CausalLayer(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -155,6 +117,51 @@ def from_sentence_encoder(directory: Path, dropout: float = 0.1) -> CausalClassi
     missing, unexpected = model.load_state_dict(renamed, strict=False)
     if set(missing) != {"head.weight", "head.bias"} or unexpected:
         raise ValueError(f"{directory}: not an all-MiniLM-L6-v2 checkpoint: {missing} {unexpected}")
+    return model
+
+
+def from_pack(directory: Path, dropout: float = 0.1) -> CausalClassifier:
+    """Build the network from an int8 pack that `export` wrote, so that training can go on from it."""
+    graph = onnx.load(str(directory / "model.onnx")).graph
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    model = CausalClassifier(dropout=dropout)
+    state: dict[str, Tensor] = {}
+
+    def keep(name: str, value: np.ndarray) -> None:
+        state[name] = torch.from_numpy(np.array(value, dtype=np.float32, order="C"))
+
+    def linear(label: str) -> tuple[np.ndarray, np.ndarray]:
+        """Weight [N, K] and bias [N] of a product stored as int8 [K/block, block, N]."""
+        matrix = stored[f"{label}.int8"].astype(np.float32) * stored[f"{label}.scales"]
+        return matrix.reshape(-1, matrix.shape[-1]).T, stored[f"{label}.bias"]
+
+    keep("words.weight", stored["words.int8"].astype(np.float32) * stored["words.scales"])
+    plain = [name for name in model.state_dict() if name in stored and name != "words.weight"]
+    for name in plain:
+        keep(name, stored[name].T if name == "head.weight" else stored[name])
+    # The exporter folds the softmax scale into the query.
+    root = float(np.sqrt(model.arch.head_dim))
+    for index in range(model.arch.layers):
+        weight, bias = linear(f"layers.{index}.qkv")
+        for part, name in enumerate(("query", "key", "value")):
+            rows = slice(part * model.arch.hidden, (part + 1) * model.arch.hidden)
+            scale = root if name == "query" else 1.0
+            keep(f"layers.{index}.{name}.weight", weight[rows] * scale)
+            keep(f"layers.{index}.{name}.bias", bias[rows] * scale)
+        for name in ("attention_out", "inner", "inner_out"):
+            for part_name, value in zip(("weight", "bias"), linear(f"layers.{index}.{name}"), strict=True):
+                keep(f"layers.{index}.{name}.{part_name}", value)
+    model.load_state_dict(state)
+    return model
+
+
+def starting_point(directory: Path, dropout: float = 0.1) -> CausalClassifier:
+    """The network to train from: a pack's, or the sentence encoder's; emoji that are new get a first meaning."""
+    is_pack = (directory / "model.onnx").exists()
+    model = (from_pack if is_pack else from_sentence_encoder)(directory, dropout)
+    table = model.words.weight.data
+    for token, pieces in first_embeddings(directory).items():
+        table[token] = table[pieces].mean(0)
     return model
 
 

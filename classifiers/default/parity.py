@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--pack", type=Path, required=True)
+    parser.add_argument("--output", type=Path, help="also write what is printed there")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=3.0)
     args = parser.parse_args()
@@ -110,12 +111,16 @@ def main() -> None:
         ),
         "whole, random pieces": zip(alone, map(probability, in_pieces(model, texts, rng, 9)), strict=True),
     }
+    lines = []
     for name, pair in pairs.items():
         gaps = np.concatenate([np.abs(a - b).ravel() for a, b in pair])
-        print(f"{name}: max {gaps.max():.2e}, mean {gaps.mean():.2e}")
+        lines.append(f"{name}: max {gaps.max():.2e}, mean {gaps.mean():.2e}")
     for name, lanes, new, past in SHAPES:
         rate = tokens_a_second(model, lanes, new, past, args.seconds)
-        print(f"{name}, past {past}, {args.threads} thread: {rate:,.0f} tokens/s")
+        lines.append(f"{name}, past {past}, {args.threads} thread: {rate:,.0f} tokens/s")
+    print("\n".join(lines))
+    if args.output:
+        args.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

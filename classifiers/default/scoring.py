@@ -1,7 +1,8 @@
-"""Score cases with a pack through ONNX Runtime and keep what calibration and reports need.
+"""Score cases with a pack through ONNX Runtime and keep what calibration needs.
 
-Run `python -m classifiers.default.scoring --pack DIR --data DIR --chitchat FILE --output scores.pkl`.
-Texts are scored whole, in one step: the shipped graph gives the same scores token by token.
+Run `python -m classifiers.default.scoring --pack DIR --data DIR --chitchat FILE --output scores.pkl`
+for the fold that operating points are fitted on. Texts are scored whole, in one step: the shipped graph
+gives the same scores token by token.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from classifiers.default.architecture import CATEGORIES, ROLES, Architecture
 from classifiers.default.conversation import Encoder
-from classifiers.default.model import CATEGORIES, ROLES, Architecture
-from classifiers.default.sets import Case, cases
+from classifiers.default.sets import Case, Fold, case, fold, rows
 
 Floats = NDArray[np.float32]
 
@@ -31,9 +32,21 @@ class Scored:
     logits: Floats
 
     @property
-    def highest(self) -> Floats:
-        """What a stream would have seen at its worst token, [17]."""
-        return np.asarray(self.logits.max(axis=0))
+    def last(self) -> Floats:
+        """At the end of the text, [17]."""
+        return np.asarray(self.logits[-1])
+
+    @property
+    def judged(self) -> Floats:
+        """The highest that counts, [17]: where a user's sentences end; on two tokens running of an answer.
+
+        The rules are the policy's (`guardrail.policy`): an answer's finding takes two tokens, the last one stands
+        by itself.
+        """
+        if self.case.role == "user":
+            return np.asarray(self.logits[self.case.judged].max(axis=0))
+        running = np.minimum(self.logits[:-1], self.logits[1:])
+        return np.asarray(np.vstack([running, self.logits[-1:]]).max(axis=0))
 
 
 class PackModel:
@@ -104,6 +117,11 @@ def score(model: PackModel, items: list[Case], batch_tokens: int = 4096) -> list
     return [found[i] for i in sorted(found)]
 
 
+def cases(data: Path, chitchat: Path, encoder: Encoder, which: Fold) -> list[Case]:
+    """The cases of one fold."""
+    return [case(row, encoder) for row in rows(data, chitchat) if fold(row) == which]
+
+
 def load(path: Path) -> list[Scored]:
     """Read what `main` wrote; a file of one's own making only, as pickles are code."""
     with path.open("rb") as file:
@@ -120,10 +138,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--chitchat", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--fraction", type=float, default=1.0)
+    parser.add_argument("--fold", choices=("fit", "report"), default="fit")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    items = cases(args.data, args.chitchat, Encoder.load(args.pack), args.fraction)
+    items = cases(args.data, args.chitchat, Encoder.load(args.pack), args.fold)
     scored = score(PackModel(args.pack / "model.onnx", args.threads), items)
     with args.output.open("wb") as file:
         pickle.dump(scored, file)

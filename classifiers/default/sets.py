@@ -1,131 +1,207 @@
-"""The conversations that a trained classifier is calibrated and measured on; none was trained on.
+"""The turns that a trained classifier is calibrated and measured on; none was trained on.
 
 They are the development file, the benign rows held back from training sources, splices with a known
-onset, and generated rows of another seed.
+onset, and rows written or generated for this project that training did not see. Every source falls into two
+folds by the text's hash: operating points are fitted on `fit`, reports are made on `report`.
+
+Run `python -m classifiers.default.sets --data DIR --chitchat FILE --output DIR` to write both folds
+as JSON lines in the data format, for `classifiers.evaluate`.
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
+import hashlib
+import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from classifiers.default.conversation import Encoder, Example, Span, held_back
 from classifiers.default.data import SMALL_TALK_ROWS, read_chitchat, read_rows
 from classifiers.default.generated import generate
 from classifiers.default.own_words import own_words
+from classifiers.default.written import answered, judged, written
+from guardrail.core.spans import Span as TextSpan
+from guardrail.core.verdicts import TokenScore
+from guardrail.policy.prompt import judged_tokens
 
 Row = dict[str, Any]
+Fold = Literal["fit", "report"]
 
 PROMPT_TOKENS = 120
-TEXT_TOKENS = 360
+TEXT_TOKENS = 400
 UNSEEN_SEED = 977
 ANSWERING = 300
 """Own words that are also scored after a risky turn."""
+MOST_OF_A_SOURCE = {"beavertails_test": 3010, "saferlhf_test": 1629, "esconv": 1200, "chitchat": 900,
+                    "openai_moderation": 741, "gptfuzz_responses": 1380}  # fmt: skip
+DEFAULT_MOST = 800
+SPLICES = 600
 
 ORDINARY = frozenset({"arena_hard", "self_instruct_user", "chitchat"})
 """Held-back ordinary answers; their prompts are ordinary user turns."""
 CONSTRUCTIVE = frozenset({"caia_constructive", "star1_safe", "esconv", "coconot_pref_responses"})
 """Good answers on risky topics, and counselling."""
+LOOKALIKES = frozenset({"jbb_behaviors", "cyberseceval_frr", "coconot_pref", "caia_constructive_prompts"})
+"""Sets whose harmless user turns sound risky."""
+
+
+def fold(row: Row) -> Fold:
+    """Which half of the held-back rows a row belongs to, by its text."""
+    return "fit" if int(hashlib.sha256(row["text"].encode()).hexdigest(), 16) >> 8 & 1 else "report"
 
 
 @dataclass
 class Case:
-    """One scored turn: where it comes from, what it is labelled, and its conversation."""
+    """One scored turn: its row, and its conversation in tokens."""
 
-    group: str
-    """dev, ordinary, constructive, splice or generated"""
-    source: str
-    role: str
-    lang: str
-    harm: int | None
-    labels: dict[str, int]
+    row: Row
+    """In the data format, with `group`: dev, kept, ordinary, constructive, lookalike, splice, generated."""
     example: Example
-    onset: int = -1
-    """Tokens before the text turns harmful, where that is known."""
+    judged: list[int] = field(default_factory=list)
+    """The tokens of the turn that are judged: those that end a user's sentences, every one of an answer."""
+
+    @property
+    def role(self) -> str:
+        """Whose turn it is."""
+        return str(self.row["role"])
 
 
-def case(row: Row, group: str, encoder: Encoder) -> Case:
-    """The turn of `row`, given its prompt."""
+def case(row: Row, encoder: Encoder) -> Case:
+    """The turn of `row`, given what came before it."""
     example = encoder.start()
+    for speaker, said in row.get("before", ())[-2:]:
+        encoder.turn(example, speaker, said, PROMPT_TOKENS)
     if row.get("prompt"):
         before = "user" if row["role"] == "assistant" else "assistant"
         encoder.turn(example, before, row["prompt"], PROMPT_TOKENS)
     span = Span(0 if row["role"] == "user" else 1)
     encoder.turn(example, row["role"], row["text"], TEXT_TOKENS, span)
-    return Case(group, row["src"], row["role"], row["lang"], row["harm"], dict(row["labels"]), example)
+    count = span.end - span.start
+    if row["role"] == "assistant":
+        return Case(row, example, list(range(count)))
+    offsets = encoder.tokenizer.encode(row["text"], add_special_tokens=False).offsets[:count]
+    tokens = [TokenScore(TextSpan(start, end), {}) for start, end in offsets]
+    return Case(row, example, judged_tokens(row["text"], tokens))
 
 
-def _held_back(data: Path, chitchat: Path) -> list[Row]:
-    rows = [r for r in read_rows(data / "train.jsonl.gz") if held_back(r)]
-    small_talk = read_chitchat(chitchat, random.Random(1), SMALL_TALK_ROWS)
-    return rows + [r for r in small_talk if held_back(r)]
+def _group(row: Row, default: str) -> str:
+    source, role = row["src"], row["role"]
+    if source in ORDINARY or source == "arena_hard_prompts":
+        return "ordinary"
+    if source in CONSTRUCTIVE:
+        return "constructive"
+    if row["harm"] == 0 and not row["labels"]:
+        if source in LOOKALIKES or (source.startswith("written_") and role == "user"):
+            return "lookalike"
+        if source.startswith("written_") or source == "smollm2_answers":
+            # What answers a harmless question is an ordinary answer.
+            plain = source in {"written_ordinary", "smollm2_answers"} and not row["user"]
+            return "ordinary" if plain else "constructive"
+    return default
 
 
-def _splices(
-    openings: list[Row], harmful: list[Row], encoder: Encoder, rng: random.Random, count: int
-) -> Iterator[Case]:
+def _splices(openings: list[Row], harmful: list[Row], rng: random.Random, count: int) -> Iterator[Row]:
     """Benign openings of held-back answers, spliced to harmful answers of the development file."""
-    for _ in range(count):
+    for number in range(count):
         first, second = rng.choice(openings), rng.choice(harmful)
         opening = first["text"][: rng.randint(60, 300)]
         opening = opening[: max(opening.rfind(". "), opening.rfind("\n"), 20) + 1].rstrip()
-        row = second | {"src": "splices", "text": f"{opening} {second['text']}"}
-        made = case(row, "splice", encoder)
-        made.onset = len(encoder.pieces(opening))
-        yield made
+        yield second | {
+            "id": f"splices/{number}",
+            "src": "splices",
+            "text": f"{opening} {second['text']}",
+            "onset": len(opening) + 1,
+            "group": "splice",
+        }
 
 
-def cases(data: Path, chitchat: Path, encoder: Encoder, fraction: float) -> list[Case]:
-    """All cases; `fraction` below 1 takes a seeded sample of each source."""
+def known_onsets() -> dict[str, int]:
+    """Ids of harmful development rows in which a reader marked the code point where they turn harmful."""
+    with Path(__file__).with_name("onsets.tsv").open(encoding="utf-8", newline="") as file:
+        return {line["id"]: int(line["onset"]) for line in csv.DictReader(file, delimiter="\t")}
+
+
+def held_back_rows(data: Path, chitchat: Path) -> Iterator[Row]:
+    """Every row that this project could have trained on and did not."""
+    public = list(judged(read_rows(data / "train.jsonl.gz")))
+    yield from (r for r in (*public, *answered(public)) if held_back(r))
+    small_talk = read_chitchat(chitchat, random.Random(1), SMALL_TALK_ROWS)
+    yield from (r for r in small_talk if held_back(r))
+    yield from (r for r in written() if held_back(r))
+
+
+def rows(data: Path, chitchat: Path) -> list[Row]:
+    """All rows, in both folds, each with its group."""
     rng = random.Random(5)
-    caps = {"beavertails_test": 3010, "saferlhf_test": 1629, "esconv": 1000, "chitchat": 700}
+    out: list[Row] = []
     dev: dict[str, list[Row]] = {}
+    onsets = known_onsets()
     for row in read_rows(data / "dev.jsonl.gz"):
-        dev.setdefault(row["src"], []).append(row)
-    out: list[Case] = []
+        known = {"onset": onsets[row["id"]]} if row["id"] in onsets else {}
+        dev.setdefault(row["src"], []).append(row | known)
     kept: dict[str, list[Row]] = {}
-    for row in _held_back(data, chitchat):
+    for row in held_back_rows(data, chitchat):
         kept.setdefault(row["src"], []).append(row)
-    for group, sources in (("dev", dev), ("kept", kept)):
-        for source, rows in sorted(sources.items()):
-            rng.shuffle(rows)
-            limit = max(20, int(fraction * min(len(rows), caps.get(source, 600))))
-            for row in rows[:limit]:
-                name = group
-                if source in ORDINARY or source == "arena_hard_prompts":
-                    name = "ordinary"
-                elif source in CONSTRUCTIVE:
-                    name = "constructive"
-                out.append(case(row, name, encoder))
+    for default, sources in (("dev", dev), ("kept", kept)):
+        for source, members in sorted(sources.items()):
+            rng.shuffle(members)
+            for row in members[: MOST_OF_A_SOURCE.get(source, DEFAULT_MOST)]:
+                out.append(row | {"group": _group(row, default)})
                 if source in ORDINARY and source != "arena_hard":
                     asked = {"role": "user", "text": row["prompt"], "prompt": None, "labels": {}}
-                    out.append(case(row | asked, "ordinary", encoder))
+                    out.append(row | asked | {"id": f"{row.get('id', source)}/prompt", "group": "ordinary"})
     sources_of_harm = ("beavertails_test", "saferlhf_test", "gptfuzz_responses")
     harmful = [r for s in sources_of_harm for r in dev[s] if r["harm"] == 1]
     openings = [r for s in ("arena_hard", "self_instruct_user") for r in kept[s]]
-    out.extend(_splices(openings, harmful, encoder, rng, int(400 * fraction)))
+    out.extend(_splices(openings, harmful, rng, SPLICES))
+    out.extend(own_rows(rng))
+    return out
+
+
+def own_rows(rng: random.Random) -> Iterator[Row]:
+    """Generated rows of another seed; all that the composer can say, alone and as a risky turn's answer.
+
+    Training knows the composer's texts: what counts is that the ones we say stay without a finding.
+    """
     risky: list[str] = []
-    for row in generate(UNSEEN_SEED, 0.12 * fraction):
-        out.append(case(row, "generated", encoder))
+    for row in generate(UNSEEN_SEED, 0.12):
+        yield row | {"group": "generated"}
         if row.get("user") or row["src"] == "generated_disclosure":
             risky.append(row["prompt"] or row["text"])
         if row.get("user"):
             asked = {"role": "user", "text": row["prompt"], "prompt": None, "labels": row["user"]}
-            out.append(case(row | asked | {"harm": None}, "generated", encoder))
-    return out + own_cases(encoder, risky, rng, fraction)
-
-
-def own_cases(encoder: Encoder, risky: list[str], rng: random.Random, fraction: float) -> list[Case]:
-    """Everything the composer can say, by itself; and some of it as the answer to a risky turn.
-
-    Training knows these texts: what counts is that the ones we say stay without a finding.
-    """
+            yield row | asked | {"harm": None, "group": "generated"}
     words = list(own_words(UNSEEN_SEED))
-    out = [case(row, "generated", encoder) for row in words[: int(len(words) * fraction)]]
-    for row in words[: int(ANSWERING * fraction)]:
-        answering = {"prompt": rng.choice(risky), "src": "own_words_answering"}
-        out.append(case(row | answering, "generated", encoder))
-    return out
+    for row in words:
+        yield row | {"group": "generated"}
+    for row in words[:ANSWERING]:
+        yield row | {"prompt": rng.choice(risky), "src": "own_words_answering", "group": "generated"}
+
+
+def main() -> None:
+    """Write `fit.jsonl` and `report.jsonl`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--chitchat", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    with (
+        (args.output / "fit.jsonl").open("w", encoding="utf-8") as fit,
+        (args.output / "report.jsonl").open("w", encoding="utf-8") as report,
+    ):
+        for number, row in enumerate(rows(args.data, args.chitchat)):
+            line: Row = {"id": f"{row['src']}/{number}"} | row
+            if line.pop("before", None):
+                turns = [*row["before"], ("user", row["prompt"])]
+                line["messages"] = [{"role": speaker, "content": said} for speaker, said in turns]
+            (fit if fold(row) == "fit" else report).write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from classifiers.default.labels import ANY
-from classifiers.default.model import CausalClassifier, from_sentence_encoder
+from classifiers.default.model import CausalClassifier, starting_point
 
-ASSISTANT_RAMP_TOKENS = 24
+ASSISTANT_RAMP_TOKENS = 32
 ONSET_RAMP_TOKENS = 8
 POOLED_TOKENS = 3
 POOLED_SHARE = 0.5
@@ -149,7 +149,7 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)
     reader = PoolReader(args.pool, args.batch_tokens)
-    model: CausalClassifier = from_sentence_encoder(args.encoder)
+    model: CausalClassifier = starting_point(args.start)
     average = {name: value.clone() for name, value in model.state_dict().items()}
     heads = [p for n, p in model.named_parameters() if n.startswith("head.")]
     table = [model.words.weight, model.positions.weight]
@@ -202,6 +202,7 @@ def train(args: argparse.Namespace) -> None:
                 saved = now
         epoch += 1
     save(last, model, average, optimizer, total, step, epoch)
+    (args.output / "done").touch()
 
 
 def save(  # noqa: PLR0917
@@ -225,7 +226,9 @@ def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pool", type=Path, required=True)
-    parser.add_argument("--encoder", type=Path, required=True)
+    parser.add_argument(
+        "--start", type=Path, required=True, help="sentence encoder, or an int8 pack to go on from"
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=1e-4)

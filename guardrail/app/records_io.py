@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from guardrail.core.conversation import Turn
 from guardrail.core.verdicts import Role
@@ -16,13 +18,13 @@ _ROLES = {role.value: role for role in Role} | {"developer": Role.SYSTEM}
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row with its place ("FILE:LINE"), blank lines left out.
+    """Each row with its place ("FILE:LINE"), blank lines left out; a file named ``.gz`` is unpacked.
 
     Raises:
         InputError: the file cannot be read, or a line is not a JSON object with an ``id``.
     """
     try:
-        lines = path.open(encoding="utf-8")
+        lines = _opened(path)
     except OSError as error:
         raise InputError(str(path), error.strerror or str(error)) from error
     with lines:
@@ -47,6 +49,10 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, row
 
 
+def _opened(path: Path) -> TextIO:
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
 def _holds_half_a_pair(row: object) -> bool:
     try:
         json.dumps(row, ensure_ascii=False).encode("utf-8")
@@ -60,6 +66,8 @@ def _decoded(lines: Iterator[str], path: Path) -> Iterator[str]:
         yield from lines
     except UnicodeDecodeError as error:
         raise InputError(str(path), f"is not UTF-8: {error.reason}") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise InputError(str(path), f"is not whole gzip: {error}") from error
 
 
 def text(where: str, row: dict[str, Any], key: str, default: str | None = None) -> str:

@@ -25,11 +25,19 @@ def judge_turn(judge: Judge, text: str, tokens: Sequence[TokenScore]) -> list[Ve
         tokens: its tokens, spans in code points of ``text``.
     """
     verdicts: list[Verdict] = []
-    for number, token in enumerate(tokens):
-        following = tokens[number + 1].span.start if number + 1 < len(tokens) else None
-        if following is None or _ends_here(text, token.span.end, following):
-            verdicts += [judge.judge(token), judge.finish()]
+    for number in judged_tokens(text, tokens):
+        verdicts += [judge.judge(tokens[number]), judge.finish()]
     return verdicts
+
+
+def judged_tokens(text: str, tokens: Sequence[TokenScore]) -> list[int]:
+    """Which of a turn's tokens are judged: the indices of those that end a sentence, a line or the turn."""
+    last = len(tokens) - 1
+    return [
+        number
+        for number, token in enumerate(tokens)
+        if number == last or _ends_here(text, token.span.end, tokens[number + 1].span.start)
+    ]
 
 
 def settle(decisions: Sequence[Decision], earlier: Sequence[Decision] = ()) -> list[Decision]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from guardrail.app import records_io as rows
@@ -29,6 +31,25 @@ def test_a_line_is_what_a_line_feed_ends_whatever_its_text_holds(written):
     # U+2028 and U+0085 are line ends to str.splitlines and ordinary text to JSON.
     text = '{"id": "a\u2028b\u0085c"}\r\n{"id": 2}\n'
     assert [row["id"] for _, row in rows.read_rows(written(text))] == ["a\u2028b\u0085c", 2]
+
+
+def test_a_packed_file_is_unpacked(tmp_path):
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(gzip.compress('{"id": 1, "text": "\u65e5"}\n'.encode()))
+    assert list(rows.read_rows(path)) == [(f"{path}:1", {"id": 1, "text": "\u65e5"})]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"id": 1}\n', gzip.compress(b'{"id": 1}\n' * 999)[:-9], gzip.compress(b"x")[:10] + b"\xff" * 20],
+    ids=["not packed", "cut short", "damaged"],
+)
+def test_a_packed_file_that_cannot_be_unpacked_is_refused(tmp_path, data):
+    path = tmp_path / "in.jsonl.gz"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="is not whole gzip") as caught:
+        list(rows.read_rows(path))
+    assert caught.value.where == str(path)
 
 
 def test_an_empty_file_has_no_rows(written):

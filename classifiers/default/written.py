@@ -1,0 +1,112 @@
+"""Rows written or judged for this project: `written/*.jsonl`, and verdicts on answers that had none.
+
+`answered.jsonl` holds answers of SmolLM2-135M-Instruct (Apache-2.0) to questions of licence tier A, named by id,
+with a reader's labels.
+`verdicts.tsv` holds, for rows of `hh_harmless_test` (pairs of answers to red-team prompts, published with
+preferences only), what a reader found: the answer's labels, where it turns harmful, the labels of
+the user's turn. It names rows by id and quotes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+Labels = dict[str, int]
+
+HERE = Path(__file__).parent
+_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+
+
+def written() -> Iterator[Row]:
+    """Every row of `written/`, in the data format; the source is "written_" and the file's name."""
+    for path in sorted((HERE / "written").glob("*.jsonl")):
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                row = json.loads(line)
+                labels: Labels = row["labels"]
+                severe = max((v for c, v in labels.items() if c != "mental_distress"), default=0)
+                out = {
+                    "id": f"written_{path.stem}/{number}",
+                    "src": f"written_{path.stem}",
+                    "role": row["role"],
+                    "lang": row.get("lang", "en"),
+                    "text": row["text"],
+                    "prompt": row.get("prompt"),
+                    "labels": labels,
+                    "harm": int(severe >= (2 if row["role"] == "user" else 1)),
+                    "lic": "A",
+                }
+                if "user" in row:
+                    out["user"] = row["user"]
+                if row.get("onset"):
+                    out["onset"] = row["text"].index(row["onset"])
+                yield out
+
+
+def parse_labels(text: str) -> Labels:
+    """`category:severity`, comma-separated; "0" is none."""
+    if text == "0":
+        return {}
+    return {name: int(level) for name, level in (part.split(":") for part in text.split(","))}
+
+
+def judged(rows: Iterable[Row]) -> Iterator[Row]:
+    """`rows`, those with a verdict of ours carrying it, their conversation parted into turns."""
+    with (HERE / "verdicts.tsv").open(encoding="utf-8", newline="") as file:
+        verdicts = {line["id"]: line for line in csv.DictReader(file, delimiter="\t")}
+    for row in rows:
+        verdict = verdicts.get(row["id"])
+        if verdict is None:
+            yield row
+            continue
+        labels = parse_labels(verdict["answer"])
+        *before, (_, asked) = turns(row["prompt"])
+        out = row | {
+            "labels": labels,
+            "harm": int(bool(labels)),
+            "user": parse_labels(verdict["user"]),
+            "before": before,
+            "prompt": asked,
+        }
+        if verdict["onset"]:
+            out["onset"] = int(verdict["onset"])
+        yield out
+
+
+def answered(rows: Iterable[Row]) -> Iterator[Row]:
+    """The small model's answers to questions among `rows`."""
+    with (HERE / "answered.jsonl").open(encoding="utf-8") as file:
+        answers = {line["question"]: line for line in map(json.loads, file)}
+    for row in rows:
+        answer = answers.get(row.get("id"))
+        if answer is None:
+            continue
+        labels = parse_labels(answer["answer"])
+        out = {
+            "id": f"smollm2_answers/{row['id']}",
+            "src": "smollm2_answers",
+            "role": "assistant",
+            "lang": "en",
+            "text": answer["text"],
+            "prompt": row["text"],
+            "labels": labels,
+            "harm": int(bool(labels)),
+            "user": parse_labels(answer["user"]),
+            "lic": "A",
+        }
+        yield out | ({"onset": answer["onset"]} if "onset" in answer else {})
+
+
+def turns(text: str) -> list[tuple[str, str]]:
+    """(role, text) of a conversation written as "Human: ... Assistant: ..."; plain text is one user turn."""
+    parts = _TURN.split(text)
+    if len(parts) == 1:
+        return [("user", text)]
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [(roles[name], said.strip()) for name, said in zip(parts[1::2], parts[2::2], strict=True)]
