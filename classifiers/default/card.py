@@ -17,6 +17,7 @@ OTHER_LANGUAGES = frozenset({"agent_redteam_overrefusal", "cold_zh", "korean_hat
 """Sets of user turns that are not in English; reported, not averaged."""
 OWN = ("written_", "generated_", "own_words", "splices")
 """Sources written for this project: of one hand with training, so not averaged either."""
+HELD_BACK_GROUPS = frozenset({"ordinary", "constructive", "lookalike", "foreign", "generated"})
 Report = dict[str, Any]
 
 
@@ -72,6 +73,8 @@ def false_interventions(report: Report) -> str:
     """Benign turns with a finding, by role, group and source."""
     rows = []
     for entry in report["false_interventions"]:
+        if entry.get("source") and entry["group"] not in HELD_BACK_GROUPS:
+            continue  # in the tables of the sets
         levels = entry["severities"]
         at = levels["2"]
         low, high = at["answers"]["interval"]
