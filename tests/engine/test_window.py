@@ -270,7 +270,7 @@ async def test_context_does_not_need_a_judged_user(write_window_pack, tmp_path):
 # -- cuts and company --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_scores_do_not_depend_on_the_cuts(shared, data):  # invariant 3
     text = data.draw(
