@@ -69,9 +69,9 @@ def steps(args: argparse.Namespace) -> list[tuple[Path, Sequence[str | Path]]]:
         ),
         (work / "parity.txt", (f"{NAME}.parity", *trained, "--pack", final, "--output", work / "parity.txt")),
         (
-            work / "card",
+            work / "CARD.md",
             (f"{NAME}.card", "--report", report / "report.json", "--floor", work / "floor.json",
-             "--parity", work / "parity.txt", "--card", args.card),
+             "--parity", work / "parity.txt", "--card", Path(__file__).with_name("CARD.md"), "--output", work / "CARD.md"),
         ),
     ]  # fmt: skip
 
@@ -86,12 +86,6 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="where intermediate files are kept")
     parser.add_argument("--minutes", type=float, default=180.0, help="training time, default 180")
-    parser.add_argument(
-        "--card",
-        type=Path,
-        default=Path(__file__).with_name("CARD.md"),
-        help="card whose numbers are replaced",
-    )
     parser.add_argument("--start", type=Path, help="a pack to go on from (default: the sentence encoder)")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Render the numbers of CARD.md from the reports, so that the card says what was measured.
 
-Run `python -m classifiers.default.card --report report.json --floor floor.json --parity parity.txt --card CARD.md`:
-what stands between the two markers of the card is replaced.
+Run `python -m classifiers.default.card --report report.json --floor floor.json --parity parity.txt --card CARD.md
+--output NEW.md`: what stands between the two markers of the card is replaced.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ OTHER_LANGUAGES = frozenset({"agent_redteam_overrefusal", "cold_zh", "korean_hat
 """Sets of user turns that are not in English; reported, not averaged."""
 OWN = ("written_", "generated_", "own_words", "splices")
 """Sources written for this project: of one hand with training, so not averaged either."""
+HELD_BACK_GROUPS = frozenset({"ordinary", "constructive", "lookalike", "foreign", "generated"})
 Report = dict[str, Any]
 
 
@@ -72,6 +73,8 @@ def false_interventions(report: Report) -> str:
     """Benign turns with a finding, by role, group and source."""
     rows = []
     for entry in report["false_interventions"]:
+        if entry.get("source") and entry["group"] not in HELD_BACK_GROUPS:
+            continue  # in the tables of the sets
         levels = entry["severities"]
         at = levels["2"]
         low, high = at["answers"]["interval"]
@@ -192,12 +195,13 @@ def main() -> None:
     parser.add_argument("--floor", type=Path, required=True)
     parser.add_argument("--parity", type=Path, required=True)
     parser.add_argument("--card", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="may be the card itself")
     args = parser.parse_args()
     report, floor = (json.loads(p.read_text(encoding="utf-8")) for p in (args.report, args.floor))
     text = numbers(report, floor, args.parity.read_text(encoding="utf-8"))
     card = args.card.read_text(encoding="utf-8")
     before, after = card.split(BEGIN)[0], card.split(END)[1]
-    args.card.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    args.output.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -138,10 +138,11 @@ def choose(rows: list[Row], rng: random.Random) -> list[Row]:
         rng.shuffle(members)
         kept = members
         if len(members) > cap:
-            bad = [r for r in members if r["harm"] == 1][: (cap + 1) // 2]
+            bad = [r for r in members if r["harm"] == 1]
             good = [r for r in members if r["harm"] == 0]
             # The severest rows of a capped source are the rare ones: keep them first.
             bad.sort(key=lambda r: -max(r["labels"].values(), default=0))
+            bad = bad[: (cap + 1) // 2]
             kept = bad + good[: cap - len(bad)]
         chosen.extend(kept)
     return chosen

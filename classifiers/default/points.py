@@ -53,9 +53,9 @@ UNPROVEN_LOWEST = 0.5
 UNTRAINED = frozenset({("assistant", "injection_jailbreak")})
 """Heads for which the training sets hold no positive at all."""
 MARGIN = 0.02
-"""Logits by which a point stays above the benign turn that it was set by."""
+"""Logits by which a point stays above the benign turn, or below the harmful one, that it was set by."""
 HARD_ROWS_A_SOURCE = 200
-STEPS = (1, 2, 4, 8, 16)
+STEPS = (1, 2, 4, 8, 16, 32, 64)
 CANDIDATES = 80
 """Thresholds that are tried for a category, by quantiles of its harmful turns."""
 OWN_INSERTS = frozenset(
@@ -137,8 +137,8 @@ def logit(score: float) -> float:
 
 
 def rounded_up(score: float) -> float:
-    """To four digits, never down: near 1 the turns that a point must not find lie closer than that."""
-    return math.ceil(score * 1e4) / 1e4
+    """To six digits, never down: near 1 the turns that a point must not find lie closer than that."""
+    return math.ceil(score * 1e6) / 1e6
 
 
 class Chooser:
@@ -217,7 +217,8 @@ class Chooser:
         bound = self.bound(column, level, LOWEST[level])
         if not len(own):
             return np.array([])
-        tried = np.quantile(own, np.linspace(1, 0, CANDIDATES))
+        # Just under a harmful turn, so that it is found after rounding, too.
+        tried = np.quantile(own, np.linspace(1, 0, CANDIDATES), method="nearest") - MARGIN
         return np.unique(np.maximum(tried, bound))[::-1]
 
     def best_step(

@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - tests have the extra
         raise
     sys.exit(f"evaluate: {error.name} is missing; it comes with the extra: pip install -e '.[evaluate]'")
 
-from guardrail.engine.causal import load_scorer
+from guardrail.engine.loading import load_scorer
 from guardrail.engine.pack import load_pack
 from guardrail.errors import ConfigError, GuardrailError, InputError
 from guardrail.telemetry import configure_logging

@@ -32,7 +32,7 @@ class Timing:
     """What scoring took."""
 
     tokens: int = 0
-    """Scored tokens, those of the turns before included."""
+    """Scored tokens; the turns before are context, and not among them."""
     seconds: float = 0.0
 
 
@@ -113,8 +113,10 @@ class _CountingLane(LaneScorer):
     def begin_turn(self, role: Role) -> None:
         self._lane.begin_turn(role)
 
-    async def extend(self, text: str, *, tentative: bool = False) -> Sequence[TokenScore]:
-        tokens = await self._lane.extend(text, tentative=tentative)
+    async def extend(
+        self, text: str, *, tentative: bool = False, scored: bool = True
+    ) -> Sequence[TokenScore]:
+        tokens = await self._lane.extend(text, tentative=tentative, scored=scored)
         self._timing.tokens += len(tokens)
         return tokens
 

@@ -19,7 +19,7 @@ import guardrail
 from guardrail.app.envoy_process import find_envoy
 from guardrail.app.wiring import Settings, load_checked_policy
 from guardrail.core.verdicts import Role
-from guardrail.engine.causal import load_scorer
+from guardrail.engine.loading import load_scorer
 from guardrail.errors import GuardrailError
 from guardrail.interventions.composer import load_composer
 from guardrail.telemetry import telemetry
@@ -92,7 +92,9 @@ def _policy(settings: Settings) -> Iterator[Check]:
         yield Check(
             "policy", "ok", f"{policy.name} ({policy.mode}) judges the {role.value} in: {', '.join(judged)}"
         )
-    yield Check("pack", "ok", f"{pack.name} {pack.version} in {pack.directory}, checksums match")
+    yield Check(
+        "pack", "ok", f"{pack.name} {pack.version} ({pack.family}) in {pack.directory}, checksums match"
+    )
 
 
 def _provider(settings: Settings) -> Iterator[Check]:

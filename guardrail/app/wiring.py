@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from guardrail.config.policies import DEFAULT_POLICY, load_policy
 from guardrail.core.verdicts import Role
-from guardrail.engine.causal import CausalScorer, load_scorer
+from guardrail.engine.family import PackScorer
+from guardrail.engine.loading import load_scorer
 from guardrail.engine.pack import Pack, load_pack
 from guardrail.errors import ConfigError, PackError
 from guardrail.interventions.composer import load_composer
@@ -53,7 +54,7 @@ class Sidecar:
     """Everything a process runs on; ``close`` gives it back."""
 
     services: Services
-    scorer: CausalScorer
+    scorer: PackScorer[Any]
     pack: Pack
     telemetry: Telemetry | None
 

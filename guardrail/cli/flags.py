@@ -128,7 +128,9 @@ def build_parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentPa
 def _judging(flags: _Flags) -> None:
     """Flags of everything that scores."""
     flags.add("--policy", "policy file; without it the default policy", type=Path, metavar="FILE")
-    flags.add("--pack", "classifier pack, by name or directory; without it the policy's", default="")
+    flags.add(
+        "--pack", "classifier pack of any family, by name or directory; without it the policy's", default=""
+    )
     flags.add(
         "--provider",
         "where the classifier runs; cuda fails where CUDA does not work",

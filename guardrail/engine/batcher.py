@@ -33,6 +33,11 @@ class Work(Protocol):
         ...
 
     @property
+    def tokens_wanted(self) -> int:
+        """Tokens whose scores are waited for; few of them make it live, however much has to be fed."""
+        ...
+
+    @property
     def cancelled(self) -> bool:
         """Whether nobody waits for it any more."""
         ...
@@ -47,7 +52,7 @@ class BatchLimits:
     max_batch_lanes: int = 32
     """Rows; bounds the memory in which the past of a step is put together."""
     live_tokens: int = 8
-    """Work of at most this many tokens is live: an English word has one to four."""
+    """Work that scores at most this many tokens is live: an English word has one to four."""
     slice_tokens: int = 64
     """Bulk work takes at most this many a step; enough to be efficient, little enough to wait for."""
     bulk_patience_s: float = 0.02
@@ -107,7 +112,7 @@ class Batcher(Generic[W]):
 
     def push(self, work: W, now: float) -> None:
         """Let ``work`` wait for a step from ``now`` on."""
-        queue = self._live if work.tokens_ready <= self._limits.live_tokens else self._bulk
+        queue = self._live if work.tokens_wanted <= self._limits.live_tokens else self._bulk
         queue.append(_Waiting(work, now))
 
     def is_empty(self) -> bool:

@@ -1,4 +1,4 @@
-"""Raw logits to calibrated risk scores.
+"""Logits of categories to calibrated risk scores.
 
 One straight line a role and category, then a sigmoid: ``score = sigmoid(scale * logit + offset)``. The
 lines were fitted where the pack was made; nothing is fitted here.
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.core.verdicts import Role
-from guardrail.engine.pack import Pack
+from guardrail.engine.manifest import Pack
 
 
 class Calibration:
@@ -24,32 +24,24 @@ class Calibration:
 
     def __init__(self, pack: Pack) -> None:
         self._categories = pack.categories
-        self._heads: dict[Role, int] = {}
         self._scales: dict[Role, NDArray[np.float32]] = {}
         self._offsets: dict[Role, NDArray[np.float32]] = {}
-        for role, entry in pack.roles.items():
-            if entry.head is None:
-                continue
+        for role in pack.judged:
             lines = [pack.calibration[role][category] for category in pack.categories]
-            self._heads[role] = entry.head
             self._scales[role] = np.array([line.scale for line in lines], np.float32)
             self._offsets[role] = np.array([line.offset for line in lines], np.float32)
 
-    def judges(self, role: Role) -> bool:
-        """Whether turns of ``role`` are scored at all."""
-        return role in self._heads
-
     def scores(self, role: Role, logits: NDArray[np.float32]) -> Sequence[Mapping[str, float]]:
-        """Risk scores of consecutive tokens.
+        """Risk scores of consecutive tokens or windows.
 
         Args:
-            role: whose turn the tokens are in; one that is judged.
-            logits: [tokens, heads, categories], raw.
+            role: whose turn they are in; one that is judged.
+            logits: [tokens, categories].
 
         Returns:
-            One mapping a token, every category to its score in [0, 1].
+            One mapping a row, every category to its score in [0, 1].
         """
-        line = self._scales[role] * logits[:, self._heads[role], :] + self._offsets[role]
+        line = self._scales[role] * logits + self._offsets[role]
         # The hyperbolic tangent's form of the sigmoid does not overflow.
         scores = 0.5 * (1.0 + np.tanh(0.5 * line))
         return [dict(zip(self._categories, row, strict=True)) for row in scores.tolist()]

@@ -1,120 +1,34 @@
 """The one thread that owns the network.
 
-Coroutines of any event loop submit work; the thread puts it into steps with a ``Batcher``, computes
-them, keeps each lane's cache and wakes the waiting. The queue is bounded (invariant 10): who comes too
-much is told so at the door. A step that fails fails the work in it and nothing else; work whose caller
-is gone is dropped before its next step. This file knows token ids and arrays, no text and no roles.
+Coroutines of any event loop submit jobs; the thread puts them into steps with a ``Batcher``, has the
+steps computed and wakes the waiting. The queue is bounded (invariant 10): who comes too much is told so
+at the door. A step that fails fails the jobs in it and nothing else; jobs whose caller is gone are
+dropped before their next step. What a step computes is its family's business (``causal_step``,
+``window_step``): this file knows how much a job costs, and neither arrays nor text.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from guardrail.engine.anchoring import Pass
 from guardrail.engine.batcher import Batcher, BatchLimits, Slice
-from guardrail.engine.cache import Geometry, KeyValueCache, PastAssembler
-from guardrail.engine.session import Network, StepInput
+from guardrail.engine.job import Job
 from guardrail.errors import OverloadedError, ScoringError
 
-Logits = NDArray[np.float32]
+J = TypeVar("J", bound=Job[Any])
 
 
-class ScoringJob:
-    """A lane's tokens on their way through the network.
+class Step(Protocol[J]):
+    """What a family computes in one go."""
 
-    Args:
-        lane: whose they are; identity only.
-        passes: what is to be fed, at least one.
-        cache: the lane's state before; left as it is.
-        tentative: the last tokens need not be remembered.
-    """
-
-    def __init__(
-        self, lane: Hashable, passes: Sequence[Pass], cache: KeyValueCache, *, tentative: bool
-    ) -> None:
-        self.lane = lane
-        self.cancelled = False
-        """Set by the caller's side; read by the runner before each step."""
-        self.tokens_left = sum(len(each.ids) for each in passes)
-        self.cache = cache.fork()
-        """The lane's state after what was fed so far."""
-        self._passes = deque(passes)
-        self._fed = 0
-        self._tentative = tentative
-        self._logits: list[Logits] = []
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[Logits] = self._loop.create_future()
-
-    @property
-    def tokens_ready(self) -> int:
-        """Tokens left of the pass that is being fed."""
-        return len(self._passes[0].ids) - self._fed
-
-    async def result(self) -> Logits:
-        """Logits of the wanted ids, [ids, network heads, categories]; cancels the job if cancelled."""
-        try:
-            return await self._future
-        finally:
-            self.cancelled = True  # done, or nobody waits
-
-    def abandon(self, reason: str) -> None:
-        """Give up from the caller's side, on its loop: whoever waits gets a ``ScoringError``."""
-        self.cancelled = True
-        self._settle(None, ScoringError(reason))
-
-    # What follows is called on the runner's thread.
-
-    def next_ids(self, tokens: int) -> tuple[int, ...]:
-        """The next ``tokens`` ids; the start of a fresh pass forgets the cache."""
-        if self._passes[0].fresh and self._fed == 0:
-            self.cache = self.cache.emptied()
-        return self._passes[0].ids[self._fed : self._fed + tokens]
-
-    def advance(self, logits: Logits, keys: NDArray[np.float32], values: NDArray[np.float32]) -> bool:
-        """Take in what a step gave for the ids handed out last; True when that was the last of it."""
-        tokens = logits.shape[0]
-        current = self._passes[0]
-        unwanted = max(0, current.scored_from - self._fed)
-        if unwanted < tokens:
-            self._logits.append(logits[unwanted:])
-        self._fed += tokens
-        self.tokens_left -= tokens
-        if not (self._tentative and self.tokens_left == 0):
-            self.cache.append(keys, values)
-        if self._fed == len(current.ids):
-            self._passes.popleft()
-            self._fed = 0
-        return not self._passes
-
-    def finish(self) -> None:
-        """Hand the logits to whoever waits."""
-        self._post(np.concatenate(self._logits), None)
-
-    def fail(self, error: Exception) -> None:
-        """Hand an error to whoever waits."""
-        self._post(None, error)
-
-    def _post(self, logits: Logits | None, error: Exception | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._settle, logits, error)
-        except RuntimeError:
-            self.cancelled = True  # its loop is closed: nobody waits
-
-    def _settle(self, logits: Logits | None, error: Exception | None) -> None:
-        if self._future.done():
-            return
-        if error is not None:
-            self._future.set_exception(error)
-        elif logits is not None:
-            self._future.set_result(logits)
+    def compute(self, slices: Sequence[Slice[J]]) -> Sequence[bool]:
+        """Feed the slices, one row each; which of their jobs are complete now. Blocks."""
+        ...
 
 
 @dataclass(slots=True)
@@ -136,32 +50,25 @@ class RunnerCounts:
     """Seconds spent in steps, in all."""
 
 
-class Runner:
+class Runner(Generic[J]):
     """The thread, its queue and its batcher.
 
     Args:
-        network: computes steps; used by this thread alone.
-        geometry: its sizes.
+        step: computes steps; used by this thread alone.
         limits: what a step may cost.
-        max_queued_tokens: bound of the queue. A job is refused when it would pass it, unless nothing
+        max_queued_tokens: bound of the queue. Jobs are refused when they would pass it, unless nothing
             else is queued: a long prompt must be possible on an idle engine.
     """
 
     def __init__(
-        self,
-        network: Network,
-        geometry: Geometry,
-        *,
-        limits: BatchLimits | None = None,
-        max_queued_tokens: int = 65_536,
+        self, step: Step[J], *, limits: BatchLimits | None = None, max_queued_tokens: int = 65_536
     ) -> None:
-        self._network = network
-        self._batcher: Batcher[ScoringJob] = Batcher(limits)
-        self._assembler = PastAssembler(geometry)
+        self._step = step
+        self._batcher: Batcher[J] = Batcher(limits)
         self._max_queued_tokens = max_queued_tokens
         self._wake = threading.Condition()
-        self._arrivals: list[ScoringJob] = []
-        self._accepted: set[ScoringJob] = set()
+        self._arrivals: list[J] = []
+        self._accepted: set[J] = set()
         self._queued_tokens = 0
         self._closing = False
         self.counts = RunnerCounts()
@@ -176,35 +83,35 @@ class Runner:
         """Tokens accepted and not yet fed."""
         return self._queued_tokens
 
-    async def score(self, job: ScoringJob) -> Logits:
-        """Run ``job``; its logits, [wanted ids, network heads, categories].
+    def submit(self, *jobs: J, admitted: bool = False) -> None:
+        """Queue ``jobs``, all or none, from any thread.
 
-        Raises:
-            OverloadedError: the queue is full; nothing was done.
-            ScoringError: a step failed, or the runner is closed.
-        """
-        self.submit(job)
-        return await job.result()
-
-    def submit(self, job: ScoringJob) -> None:
-        """Queue ``job``, from any thread.
+        Args:
+            jobs: what is to be fed.
+            admitted: they continue work that was let in before and whose earlier jobs are done; they take
+                their place in the queue, and turning them away would throw that work away.
 
         Raises:
             OverloadedError: the queue is full.
             ScoringError: the runner is closed.
         """
+        tokens = sum(job.tokens_left for job in jobs)
         with self._wake:
             if self._closing:
                 raise ScoringError("the engine is closed")
-            if self._queued_tokens and self._queued_tokens + job.tokens_left > self._max_queued_tokens:
-                self.counts.jobs_refused += 1
+            if (
+                not admitted
+                and self._queued_tokens
+                and self._queued_tokens + tokens > self._max_queued_tokens
+            ):
+                self.counts.jobs_refused += len(jobs)
                 raise OverloadedError(
-                    f"{self._queued_tokens} tokens are queued, {job.tokens_left} more would pass "
+                    f"{self._queued_tokens} tokens are queued, {tokens} more would pass "
                     f"{self._max_queued_tokens}"
                 )
-            self._queued_tokens += job.tokens_left
-            self._arrivals.append(job)
-            self._accepted.add(job)
+            self._queued_tokens += tokens
+            self._arrivals += jobs
+            self._accepted.update(jobs)
             self._wake.notify()
 
     def close(self) -> None:
@@ -243,13 +150,13 @@ class Runner:
             self.counts.jobs_dropped += len(batch.dropped)
             self._forget(batch.dropped, sum(job.tokens_left for job in batch.dropped))
             if batch.slices:
-                self._step(batch.slices)
+                self._advance(batch.slices)
 
-    def _step(self, slices: Sequence[Slice[ScoringJob]]) -> None:
+    def _advance(self, slices: Sequence[Slice[J]]) -> None:
         started_s = time.monotonic()
         left_before = sum(each.work.tokens_left for each in slices)
         try:
-            finished = self._compute(slices)
+            finished = self._step.compute(slices)
         except Exception as error:  # noqa: BLE001 - whatever it was, only this step's lanes pay
             self.counts.failed_steps += 1
             self._forget([each.work for each in slices], left_before)
@@ -271,27 +178,7 @@ class Runner:
             else:
                 self._batcher.push(each.work, ended_s)
 
-    def _compute(self, slices: Sequence[Slice[ScoringJob]]) -> list[bool]:
-        rows, longest = len(slices), max(each.tokens for each in slices)
-        input_ids = np.zeros((rows, longest), np.int64)
-        position_ids = np.zeros((rows, longest), np.int64)
-        past_length = np.zeros(rows, np.int64)
-        for row, each in enumerate(slices):
-            input_ids[row, : each.tokens] = each.work.next_ids(each.tokens)
-            past_length[row] = past = each.work.cache.length
-            position_ids[row, : each.tokens] = np.arange(past, past + each.tokens)
-        keys, values = self._assembler.assemble([each.work.cache for each in slices])
-        output = self._network.run(StepInput(input_ids, position_ids, past_length, keys, values))
-        return [
-            each.work.advance(
-                output.logits[row, : each.tokens],
-                output.new_keys[:, row, :, : each.tokens],
-                output.new_values[:, row, :, : each.tokens],
-            )
-            for row, each in enumerate(slices)
-        ]
-
-    def _forget(self, jobs: Iterable[ScoringJob], tokens: int) -> None:
+    def _forget(self, jobs: Iterable[J], tokens: int) -> None:
         """Take ``tokens`` off the queue, and jobs that are over one way or another."""
         with self._wake:
             self._queued_tokens -= tokens

@@ -24,13 +24,18 @@ class LaneScorer(Protocol):
         """
         ...
 
-    async def extend(self, text: str, *, tentative: bool = False) -> Sequence[TokenScore]:
+    async def extend(
+        self, text: str, *, tentative: bool = False, scored: bool = True
+    ) -> Sequence[TokenScore]:
         """Score ``text``, the continuation of the current turn.
 
         Args:
-            text: must end where a word ends, unless ``tentative`` or the last of its turn.
+            text: must end where a word ends, unless ``tentative`` or the last of its turn. A scorer may judge
+                the user's turns by sentence; they are there as a whole, and must be handed over whole or cut
+                where a sentence ends.
             tentative: score, but forget: the next call continues where this one began. So it does
                 after a call that was cancelled.
+            scored: False: context for what is to come; nobody wants its scores, and none come back.
 
         Returns:
             One entry a classifier token of ``text``; spans in code points of the turn. White space

@@ -1,18 +1,21 @@
 """Text of a turn to token ids and spans.
 
-Pieces cut at word ends give together what the whole text gives: white space, punctuation and CJK
-characters separate words, and a word is tokenized alone. Nothing in a text becomes a special token, so
-no text can pass itself off as another role's turn. Spans are code points of the text as it came,
-whatever was lower-cased, stripped of accents or dropped on the way.
+Nothing in a text becomes a special token, so no text can pass itself off as another role's turn or as
+the end of its own. Spans are code points of the text as it came, whatever was lower-cased, stripped of
+accents or dropped on the way. This file knows no roles and no lanes.
 
-Two limits of WordPiece to know of: a word of more than 100 characters becomes one ``[UNK]``, and so
-does a word with a character the vocabulary lacks (most emoji). This file knows no roles and no lanes.
+``encode`` is for WordPiece: pieces cut at word ends give together what the whole text gives, because
+white space, punctuation and CJK characters separate words and a word is tokenized alone. Two limits to
+know of: a word of more than 100 characters becomes one ``[UNK]``, and so does a word with a character
+the vocabulary lacks (most emoji). ``encode_run`` is for any tokenizer: it leaves the text as it is, and
+whoever calls it cuts where it does not matter (``windows``).
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +71,7 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         # "[CLS]" in a text is five characters someone typed.
         self._tokenizer.encode_special_tokens = True
+        self._reserved = self._special_ids()
 
     def encode(self, text: str) -> Encoding:
         """The tokens of ``text``; white space alone gives none."""
@@ -86,6 +90,56 @@ class TextTokenizer:
             encoding = self.encode(part.group())
             start = part.start()
             yield Encoding(encoding.ids, [(start + first, start + last) for first, last in encoding.offsets])
+
+    def encode_run(self, text: str) -> Encoding:
+        """The tokens of ``text`` as its classifier was shown such text; no special ones, whatever is in it.
+
+        A Unigram vocabulary holds "</s>" beside the words, so that what someone typed becomes the token. It
+        is written out instead, character by character.
+        """
+        encoded = self._raw(text)
+        if self._reserved.isdisjoint(encoded.ids):
+            return encoded
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
+            if token not in self._reserved:
+                ids.append(token)
+                offsets.append((start, end))
+                continue
+            for place in range(start, end):
+                typed = [each for each in self._raw(text[place]).ids if each not in self._reserved]
+                ids += typed
+                offsets += [(place, place + 1)] * len(typed)
+        return Encoding(ids, offsets)
+
+    def framed(self, text: str, second: str | None = None) -> list[tuple[int, int, int | None]]:
+        """One or two segments with the special tokens that the post-processor puts around them.
+
+        Returns:
+            For each token its id, its type id, and the segment it is of; None for the special ones.
+        """
+        encoded = self._tokenizer.encode(text, second, add_special_tokens=True)
+        return list(zip(encoded.ids, encoded.type_ids, encoded.sequence_ids, strict=True))
+
+    def reserve(self, ids: Iterable[int]) -> None:
+        """Keep ``encode_run`` from giving these, too."""
+        self._reserved = self._reserved | frozenset(ids)
+
+    def _raw(self, text: str) -> Encoding:
+        if not text.isascii():
+            text = _LONE_SURROGATE.sub("\ufffd", text)
+        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        return Encoding(encoded.ids, encoded.offsets)
+
+    def _special_ids(self) -> frozenset[int]:
+        """What the file calls special, but for the token of the unknown, which text may well become."""
+        model = json.loads(self._path.read_text(encoding="utf-8"))["model"]
+        unknown = model.get("unk_token")
+        if unknown is None and model.get("unk_id") is not None:
+            unknown = model["vocab"][model["unk_id"]][0]
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(each for each, token in added.items() if token.special and token.content != unknown)
 
     def reserved_id(self, token: str) -> int:
         """The id of a token that gives the stream its structure and that no text may produce.

@@ -90,13 +90,17 @@ class _KeywordLane:
         self._role = role
         self._said = {}
 
-    async def extend(self, text: str, *, tentative: bool = False) -> Sequence[TokenScore]:
+    async def extend(
+        self, text: str, *, tentative: bool = False, scored: bool = True
+    ) -> Sequence[TokenScore]:
         if self._closed:
             raise ScoringError("the lane is closed")
         tokens = await self._scorer.score(text, self._position)
         if not tentative:
             self._position += len(text)
-        return [self._remember(token) for token in tokens] if self._role is Role.USER else tokens
+        if self._role is Role.USER:
+            tokens = [self._remember(token) for token in tokens]
+        return tokens if scored else []
 
     def _remember(self, token: TokenScore) -> TokenScore:
         """A user's turn means what has been said in it so far, as it does to a causal classifier."""

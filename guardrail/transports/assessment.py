@@ -51,7 +51,7 @@ async def assess(services: Services, text: str, role: Role, conversation: Sequen
     try:
         for turn in recent(conversation):
             scorer.begin_turn(turn.role)
-            await scorer.extend(turn.text)
+            await scorer.extend(turn.text, scored=False)
         scorer.begin_turn(role)
         tokens = await scorer.extend(text)
     finally:

@@ -32,7 +32,7 @@ def split(conversation: Sequence[Turn]) -> tuple[Sequence[Turn], Sequence[Turn]]
 
 
 async def extend(
-    scorer: LaneScorer, text: str, *, patience_s: float, tentative: bool = False
+    scorer: LaneScorer, text: str, *, patience_s: float, tentative: bool = False, scored: bool = True
 ) -> Sequence[TokenScore]:
     """Score; knock again at a scorer that is full, for ``patience_s`` seconds.
 
@@ -43,7 +43,7 @@ async def extend(
     give_up_at = loop.time() + patience_s
     while True:
         try:
-            return await scorer.extend(text, tentative=tentative)
+            return await scorer.extend(text, tentative=tentative, scored=scored)
         except OverloadedError:
             if loop.time() + _RETRY_S > give_up_at:
                 raise

@@ -196,9 +196,10 @@ class StreamDriver:
         for number, turn in enumerate((*shown, *fresh)):
             conversation.begin_turn(turn.role)
             began = self._services.clock()
-            tokens = await self._extend(conversation, turn.text, tentative=False)
+            judged = turn.role is Role.USER
+            tokens = await self._extend(conversation, turn.text, scored=judged)
             self._report.scored(USER_LANE, len(tokens), len(turn.text), began)
-            if turn.role is not Role.USER:
+            if not judged:
                 continue
             if number < len(shown):
                 before = judge_turn(LaneJudge(self._policy, Role.USER), turn.text, tokens)
@@ -273,9 +274,11 @@ class StreamDriver:
                 lane.scorer = None
             self._tell(lane, event)
 
-    async def _extend(self, scorer: LaneScorer, text: str, *, tentative: bool) -> Sequence[TokenScore]:
+    async def _extend(
+        self, scorer: LaneScorer, text: str, *, tentative: bool = False, scored: bool = True
+    ) -> Sequence[TokenScore]:
         patience_s = self._policy.timing.scoring_deadline_ms / 1000
-        return await extend(scorer, text, patience_s=patience_s, tentative=tentative)
+        return await extend(scorer, text, patience_s=patience_s, tentative=tentative, scored=scored)
 
     # -- carrying out ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from guardrail.cli.flags import build_parser
 from guardrail.cli.main import _COMMANDS, main
 from guardrail.errors import ConfigError
 from tests.app.helpers import POLICY, FakeEngine, read_answers, write_pack, write_rows
+from tests.engine.window_packs import write_window_pack
 
 PARSERS = next(
     action.choices for action in build_parser({})._actions if isinstance(action, argparse._SubParsersAction)
@@ -161,6 +162,61 @@ def test_score_writes_an_answer_a_row(policy_file, tmp_path, engine, capsys):
     assert [answer["flagged"] for answer in answers] == [False, True]
     assert "2 rows written" in capsys.readouterr().err
     assert engine.closed
+
+
+WINDOW_POLICY = """\
+version: 1
+name: windows
+categories:
+  violence:
+    user: {interventions: {2: redirect}}
+    assistant: {interventions: {2: replace, 3: replace}}
+"""
+
+
+def test_score_runs_a_window_pack_with_a_real_network(tmp_path):
+    pack = write_window_pack(tmp_path / "toy-window")
+    policy = tmp_path / "windows.yaml"
+    policy.write_text(f"pack: {pack}\n{WINDOW_POLICY}")
+    rows = [
+        {"id": 1, "text": "the cat sat. the doom is that the cat sat! a cat", "role": "assistant"},
+        {"id": 2, "text": "the cat sat. the cat sat!", "role": "assistant"},
+        {"id": 3, "text": "the cat sat. the doom", "role": "user"},
+        {
+            "id": 4,
+            "text": "the cat " * 100,
+            "role": "assistant",
+            "messages": [{"role": "user", "content": "a cat"}],
+        },
+        {"id": 5, "text": "", "role": "user"},
+    ]
+    code, answers = offline("score", policy, tmp_path, rows)
+
+    assert code == 0
+    assert [answer["flagged"] for answer in answers] == [True, False, True, False, False]
+    assert [answer["category"] for answer in answers] == ["violence", None, "violence", None, None]
+    assert (answers[0]["onset"], answers[2]["onset"]) == (17, 17)
+    assert set(answers[3]["max"]) == {"hate_harassment", "violence"}
+
+
+def test_replay_and_doctor_run_a_window_pack(tmp_path, capsys):
+    pack = write_window_pack(tmp_path / "toy-window")
+    policy = tmp_path / "windows.yaml"
+    policy.write_text(f"pack: {pack}\n{WINDOW_POLICY}")
+    chunks = ["the cat", " sat. The do", "om is", " that the cat ", "sat! And so on."]
+    row = {"id": "a", "messages": [{"role": "user", "content": "a cat"}], "chunks": chunks}
+    code, (answer,) = offline("replay", policy, tmp_path, [row])
+
+    assert code == 0
+    assert answer["interventions"][0]["category"] == "violence"
+    assert answer["client_text"].startswith("the cat sat.")
+    assert "doom" not in answer["client_text"]
+
+    capsys.readouterr()
+    assert main(["doctor", "--policy", str(policy), "--provider", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert f"OK    pack: toy-window 1 (window) in {pack}, checksums match" in out
+    assert "OK    provider: asked for cpu, runs on cpu" in out
 
 
 def test_replay_uses_the_words_that_ship(policy_file, tmp_path, engine):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import hashlib
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import guardrail.client
 from guardrail.app import offline, server
@@ -16,6 +18,7 @@ from guardrail.cli.flags import build_parser
 from guardrail.cli.main import main
 from guardrail.config.policies import load_policy
 from guardrail.engine.batcher import BatchLimits
+from guardrail.engine.pack import load_pack
 from guardrail.policy import rules
 from guardrail.policy.taxonomy import CATEGORIES
 from guardrail.transports import context, driver, ext_proc, grpc_messages
@@ -103,6 +106,16 @@ def test_the_minimal_policy_is_valid(doc, tmp_path):
     file = tmp_path / "policy.yaml"
     file.write_text(blocks(doc, "yaml")[0])
     assert load_policy(file).name == "careful"
+
+
+def test_the_example_of_a_window_pack_is_valid(tmp_path):
+    manifest = yaml.safe_load(blocks(ROOT / "classifiers/README.md", "yaml")[0])
+    for entry in (manifest["model"], manifest["tokenizer"]):
+        (tmp_path / entry["file"]).write_bytes(b"any")
+        entry["sha256"] = hashlib.sha256(b"any").hexdigest()
+    (tmp_path / "manifest.yaml").write_text(yaml.safe_dump(manifest))
+
+    assert load_pack(tmp_path).family == "window"
 
 
 @every_doc

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from guardrail.engine.cache import Geometry
 from guardrail.engine.causal import CausalScorer
+from guardrail.engine.causal_session import StepInput, StepOutput
 from guardrail.engine.pack import load_pack
-from guardrail.engine.session import StepInput, StepOutput
+from tests.engine.window_packs import toy_tokenizer, write_window_pack
 
 CATEGORIES = ("crime", "self_harm")
 GEOMETRY = Geometry(layers=2, heads=1, head_dim=2, max_positions=64)
@@ -55,33 +55,6 @@ class ToyNetwork:
             for token, checksum in enumerate(checksums[step.past_length[row] :]):
                 logits[row, token] = [[checksum % 101, checksum % 103], [checksum % 107, checksum % 109]]
         return StepOutput(logits, new_keys, -new_keys)
-
-
-def toy_tokenizer() -> Tokenizer:
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789漢字日本"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "[unused2]", "[unused3]"]
-    words += [
-        *letters,
-        *(f"##{letter}" for letter in letters),
-        *".,!?'\"-:;()[]/$",
-        "the",
-        "cat",
-        "sat",
-        "##ing",
-    ]
-    words += ["。", "、", "…", "—"]
-    tokenizer = Tokenizer(
-        models.WordPiece(
-            {word: index for index, word in enumerate(words)}, unk_token="[UNK]", max_input_chars_per_word=100
-        )
-    )
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
-    # As a sentence encoder's file comes: cutting and padding.
-    tokenizer.enable_truncation(128)
-    tokenizer.enable_padding(length=128)
-    return tokenizer
 
 
 def write_toy_pack(directory: Path, **changes) -> Path:
@@ -157,7 +130,7 @@ def make_scorer(toy_pack):
 
     yield make
     for scorer in made:
-        scorer.runner._network.gate.set()
+        scorer.runner._step._network.gate.set()
         scorer.close()
 
 
@@ -177,3 +150,14 @@ def real_pack_directory():
     if not (directory / "manifest.yaml").is_file():
         pytest.skip("there is no trained pack in classifiers/packs/default")
     return directory
+
+
+@pytest.fixture(scope="session")
+def window_pack(tmp_path_factory):
+    """A pack of family ``window`` with a real network."""
+    return load_pack(write_window_pack(tmp_path_factory.mktemp("packs") / "toy-window"))
+
+
+@pytest.fixture(scope="session", name="write_window_pack")
+def write_window_pack_fixture():
+    return write_window_pack

@@ -19,6 +19,11 @@ class Piece:
     lane: object
     tokens_ready: int
     cancelled: bool = False
+    wanted: int | None = None
+
+    @property
+    def tokens_wanted(self):
+        return self.tokens_ready if self.wanted is None else self.wanted
 
 
 def filled(*pieces, now=0.0):
@@ -45,6 +50,13 @@ def test_a_word_is_not_padded_to_the_length_of_a_prompt():
 
     assert works(batcher.pop_batch(0.0)) == [("word", 1)]
     assert works(batcher.pop_batch(0.0)) == [("prompt", 16)]
+
+
+def test_work_is_live_by_what_it_scores_and_not_by_what_it_feeds():
+    batcher = filled(Piece("prompt", 10, wanted=40), Piece("word", 16, wanted=1))
+
+    assert works(batcher.pop_batch(0.0)) == [("word", 16)]
+    assert works(batcher.pop_batch(0.0)) == [("prompt", 10)]
 
 
 def test_a_step_is_not_for_the_most_part_padding():

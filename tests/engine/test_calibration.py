@@ -19,8 +19,8 @@ def calibration(write_pack, tmp_path):
     return Calibration(load_pack(write_pack(tmp_path / "toy", calibration=lines)))
 
 
-def test_each_role_has_its_head_and_each_category_its_line(calibration):
-    logits = np.array([[[0.0, 1.0], [3.0, -2.0]], [[-1.0, 0.5], [-1.0, 0.0]]], np.float32)
+def test_each_role_and_category_has_its_line(calibration):
+    logits = np.array([[0.0, 1.0], [-1.0, 0.5]], np.float32)
 
     def sigmoid(x):
         return pytest.approx(1 / (1 + math.exp(-x)), abs=1e-6)
@@ -30,13 +30,13 @@ def test_each_role_has_its_head_and_each_category_its_line(calibration):
         {"crime": sigmoid(-1.0), "self_harm": sigmoid(0.0)},
     ]
     assert calibration.scores(Role.ASSISTANT, logits) == [
-        {"crime": sigmoid(2.0), "self_harm": sigmoid(-2.0)},
-        {"crime": sigmoid(0.0), "self_harm": sigmoid(0.0)},
+        {"crime": sigmoid(0.5), "self_harm": sigmoid(1.0)},
+        {"crime": sigmoid(0.0), "self_harm": sigmoid(0.5)},
     ]
 
 
 def test_extreme_logits_stay_in_range_without_a_warning(calibration):
-    logits = np.full((2, 2, 2), 1e30, np.float32)
+    logits = np.full((2, 2), 1e30, np.float32)
     logits[1] *= -1
 
     high, low = calibration.scores(Role.USER, logits)
@@ -46,9 +46,4 @@ def test_extreme_logits_stay_in_range_without_a_warning(calibration):
 
 
 def test_no_tokens_give_no_scores(calibration):
-    assert calibration.scores(Role.USER, np.zeros((0, 2, 2), np.float32)) == []
-
-
-def test_a_role_without_a_head_is_not_judged(calibration):
-    assert calibration.judges(Role.USER)
-    assert not calibration.judges(Role.SYSTEM)
+    assert calibration.scores(Role.USER, np.zeros((0, 2), np.float32)) == []

@@ -85,6 +85,15 @@ async def test_a_system_turn_is_context_without_scores(make_scorer):
     assert after_system != await score(scorer, (Role.USER, ["abc"]))
 
 
+async def test_context_of_any_role_is_taken_in_without_scores(make_scorer):
+    lane = make_scorer().open()
+    lane.begin_turn(Role.USER)
+    assert list(await lane.extend("the cat", scored=False)) == []
+    assert list(await lane.extend(" abc", scored=False, tentative=True)) == []
+
+    assert await lane.extend(" sat") == (await score(make_scorer(), (Role.USER, ["the cat sat"])))[2:]
+
+
 async def test_an_empty_turn_leaves_its_marker(make_scorer):
     scorer = make_scorer()
     with_turn = await score(scorer, (Role.USER, []), (Role.ASSISTANT, ["the cat"]))
@@ -131,7 +140,7 @@ async def test_scores_do_not_depend_on_the_slices(make_scorer):
     expected = await score(make_scorer(), (Role.USER, [LONG]))
 
     assert await score(small, (Role.USER, [LONG])) == expected
-    assert max(tokens for _, tokens in small.runner._network.shapes) == 5
+    assert max(tokens for _, tokens in small.runner._step._network.shapes) == 5
 
 
 async def test_scores_do_not_depend_on_the_neighbours(make_scorer):
@@ -332,11 +341,11 @@ async def test_a_long_text_lets_others_have_their_turn(make_scorer, monkeypatch)
             turns += 1
             await asyncio.sleep(0)
 
-    async def score_at_once(job):
+    def score_at_once(job, **_):
         wanted = sum(len(each.ids) - each.scored_from for each in job._passes)
-        return np.zeros((wanted, 2, 2), np.float32)
+        job.future.set_result(np.zeros((wanted, 2, 2), np.float32))
 
-    monkeypatch.setattr(scorer.runner, "score", score_at_once)
+    monkeypatch.setattr(scorer.runner, "submit", score_at_once)
     lane = scorer.open()
     lane.begin_turn(Role.USER)
     counting = asyncio.ensure_future(count())  # noqa: TID251 - cancelled below

@@ -4,7 +4,8 @@ import pytest
 
 from guardrail.core.verdicts import Role
 from guardrail.engine import pack as pack_module
-from guardrail.engine.pack import CalibrationLine, RoleInput, available_packs, load_pack
+from guardrail.engine.manifest_causal import RoleInput
+from guardrail.engine.pack import CalibrationLine, available_packs, load_pack
 from guardrail.errors import PackError
 
 
@@ -15,6 +16,7 @@ def test_a_pack_is_read_as_its_manifest_says(write_pack, tmp_path):
     assert pack.categories == ("crime", "self_harm")
     assert pack.roles[Role.ASSISTANT] == RoleInput("[unused2]", 1)
     assert pack.roles[Role.SYSTEM].head is None
+    assert pack.judged == {Role.USER, Role.ASSISTANT}
     assert pack.calibration[Role.USER]["crime"] == CalibrationLine(0.02, -1.0)
     assert pack.operating_points[Role.USER] == {"crime": {1: 0.3, 2: 0.5, 3: 0.8}, "self_harm": None}
     assert pack.model_path.read_bytes() == b"not a network"
@@ -48,7 +50,8 @@ def test_a_name_does_not_leave_the_search_path(name, write_pack, tmp_path, monke
     ("changes", "reason"),
     [
         ({"format": 2}, "format is 2, this version reads 1"),
-        ({"family": "window"}, "family is 'window', this version runs: causal"),
+        ({"family": "lexical"}, "family is 'lexical', this version runs: causal, window"),
+        ({"family": ["causal"]}, "family is ['causal'], this version runs: causal, window"),
         ({"layers": ...}, "layers: Field required"),
         ({"head_dim": "wide"}, "head_dim: "),
         ({"categories": []}, "categories: "),
@@ -68,6 +71,15 @@ def test_a_name_does_not_leave_the_search_path(name, write_pack, tmp_path, monke
                 }
             },
             "markers and start_token must differ",
+        ),
+        (
+            {
+                "roles": {
+                    role: {"marker": f"[unused{number}]", "head": None}
+                    for number, role in enumerate(("user", "assistant", "system"), start=1)
+                }
+            },
+            "roles: none of them is judged",
         ),
         ({"model": {"file": "gone.onnx", "sha256": "0" * 64, "opset": 17}}, "gone.onnx cannot be read"),
         ({"model": {"file": "model.onnx", "sha256": "0" * 64, "opset": 17}}, "model.onnx: checksum is"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.core.verdicts import Role
-from guardrail.engine.causal import load_scorer
+from guardrail.engine.loading import load_scorer
 
 # Invariant 11: floats summed in another order, after the sigmoid.
 TOLERANCE = 1e-3

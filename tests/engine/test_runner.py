@@ -10,13 +10,15 @@ import pytest
 
 from guardrail.engine.anchoring import Pass
 from guardrail.engine.cache import KeyValueCache
-from guardrail.engine.runner import Runner, ScoringJob
+from guardrail.engine.causal_step import CausalJob, CausalStep
+from guardrail.engine.job import results
+from guardrail.engine.runner import Runner
 from guardrail.errors import OverloadedError, ScoringError
 
 
 @pytest.fixture
 def runner(toy_network, geometry):
-    runner = Runner(toy_network, geometry, max_queued_tokens=20)
+    runner = Runner(CausalStep(toy_network, geometry), max_queued_tokens=20)
     yield runner
     toy_network.gate.set()
     runner.close()
@@ -26,9 +28,16 @@ def runner(toy_network, geometry):
 def make_job(geometry):
     def make(*ids, tentative=False):
         passes = [Pass(ids, scored_from=0, fresh=True)]
-        return ScoringJob(object(), passes, KeyValueCache(geometry), tentative=tentative)
+        return CausalJob(object(), passes, KeyValueCache(geometry), tentative=tentative)
 
     return make
+
+
+async def run(runner, *jobs):
+    """What comes of jobs of one call; of one job, that alone."""
+    runner.submit(*jobs)
+    found = await results(jobs)
+    return found if len(jobs) > 1 else found[0]
 
 
 async def entered(network):
@@ -39,7 +48,7 @@ async def entered(network):
 async def test_logits_come_back_and_the_cache_has_grown(runner, make_job):
     job = make_job(11, 12, 13)
 
-    logits = await runner.score(job)
+    logits = await run(runner, job)
 
     assert logits.shape == (3, 2, 2)
     assert job.cache.length == 3
@@ -50,7 +59,7 @@ async def test_logits_come_back_and_the_cache_has_grown(runner, make_job):
 async def test_a_tentative_job_need_not_be_remembered(runner, make_job):
     job = make_job(11, 12, tentative=True)
 
-    await runner.score(job)
+    await run(runner, job)
 
     assert job.cache.length == 0
 
@@ -62,25 +71,25 @@ async def test_a_full_queue_refuses_and_recovers(runner, make_job, toy_network):
     runner.submit(second)
 
     with pytest.raises(OverloadedError, match="20 tokens are queued, 1 more would pass 20"):
-        await runner.score(make_job(1))
+        await run(runner, make_job(1))
 
     toy_network.gate.set()
-    await asyncio.gather(first.result(), second.result())
-    assert len(await runner.score(make_job(1))) == 1
+    await asyncio.gather(first.future, second.future)
+    assert len(await run(runner, make_job(1))) == 1
     assert runner.counts.jobs_refused == 1
 
 
 async def test_an_idle_engine_takes_a_job_longer_than_the_queue(runner, make_job):
-    assert len(await runner.score(make_job(*range(50)))) == 50
+    assert len(await run(runner, make_job(*range(50)))) == 50
 
 
 async def test_a_failed_step_fails_its_own_work_only(runner, make_job, toy_network):
     toy_network.broken = True
     with pytest.raises(ScoringError, match="the network failed: RuntimeError: toy network is broken"):
-        await runner.score(make_job(1, 2))
+        await run(runner, make_job(1, 2))
     toy_network.broken = False
 
-    assert len(await runner.score(make_job(1, 2))) == 2
+    assert len(await run(runner, make_job(1, 2))) == 2
     assert runner.queued_tokens == 0
     assert runner.counts.failed_steps == 1
 
@@ -90,7 +99,7 @@ async def test_cancelled_work_is_dropped_before_its_step(runner, make_job, toy_n
     under_way = make_job(1)
     runner.submit(under_way)
     await entered(toy_network)
-    waiting = asyncio.ensure_future(runner.score(make_job(*range(9))))  # noqa: TID251 - cancelled below
+    waiting = asyncio.ensure_future(run(runner, make_job(*range(9))))  # noqa: TID251 - cancelled below
     await asyncio.sleep(0)
     assert runner.queued_tokens == 10
     waiting.cancel()
@@ -98,11 +107,42 @@ async def test_cancelled_work_is_dropped_before_its_step(runner, make_job, toy_n
         await waiting
 
     toy_network.gate.set()
-    await under_way.result()
-    await runner.score(make_job(2))
+    await under_way.future
+    await run(runner, make_job(2))
 
     assert runner.counts.jobs_dropped == 1
     assert runner.counts.tokens == 2
+    assert runner.queued_tokens == 0
+
+
+async def test_jobs_of_one_call_are_taken_all_or_none(runner, make_job, toy_network):
+    toy_network.gate.clear()
+    first = make_job(*range(12))
+    runner.submit(first)
+    with pytest.raises(OverloadedError, match="12 tokens are queued, 10 more would pass 20"):
+        await run(runner, *(make_job(number, number) for number in range(5)))
+    assert runner.queued_tokens == 12
+
+    admitted = [make_job(number, number) for number in range(5)]
+    runner.submit(*admitted, admitted=True)
+    toy_network.gate.set()
+
+    assert [len(logits) for logits in await results([first, *admitted])] == [12, 2, 2, 2, 2, 2]
+    assert runner.counts.jobs_refused == 5
+
+
+async def test_a_call_of_several_jobs_ends_with_the_first_that_fails(runner, make_job, toy_network):
+    toy_network.gate.clear()
+    jobs = [make_job(*range(9)), make_job(1)]
+    runner.submit(*jobs)
+    await entered(toy_network)
+    jobs[0].fail(ScoringError("told to fail"))
+    with pytest.raises(ScoringError, match="told to fail"):
+        await results(jobs)
+    toy_network.gate.set()
+
+    assert all(job.cancelled for job in jobs)
+    await run(runner, make_job(2))
     assert runner.queued_tokens == 0
 
 
@@ -113,7 +153,7 @@ async def test_an_abandoned_job_ends_at_once_for_who_waits(runner, make_job, toy
     job.abandon("the lane was closed")
 
     with pytest.raises(ScoringError, match="the lane was closed"):
-        await job.result()
+        await job.future
 
 
 async def test_closing_finishes_what_is_queued_and_refuses_the_rest(runner, make_job, toy_network):
@@ -125,10 +165,10 @@ async def test_closing_finishes_what_is_queued_and_refuses_the_rest(runner, make
     closing.start()
     toy_network.gate.set()
 
-    assert [len(logits) for logits in await asyncio.gather(*(job.result() for job in jobs))] == [1, 1, 10]
+    assert [len(logits) for logits in await asyncio.gather(*(job.future for job in jobs))] == [1, 1, 10]
     await asyncio.to_thread(closing.join)
     with pytest.raises(ScoringError, match="closed"):
-        await runner.score(make_job(1))
+        await run(runner, make_job(1))
     runner.close()
 
 
@@ -137,9 +177,9 @@ async def test_nobody_waits_for_a_thread_that_died_of_a_bug(runner, make_job, mo
     monkeypatch.setattr(runner._batcher, "pop_batch", None)
 
     with pytest.raises(ScoringError, match="ended unexpectedly"):
-        await runner.score(make_job(1))
+        await run(runner, make_job(1))
     with pytest.raises(ScoringError, match="closed"):
-        await runner.score(make_job(1))
+        await run(runner, make_job(1))
 
 
 async def test_many_lanes_share_steps(runner, make_job, toy_network):
@@ -150,7 +190,7 @@ async def test_many_lanes_share_steps(runner, make_job, toy_network):
     for job in jobs:
         runner.submit(job)
     toy_network.gate.set()
-    results = await asyncio.gather(*(job.result() for job in jobs))
+    results = await asyncio.gather(*(job.future for job in jobs))
 
     assert toy_network.shapes == [(1, 1), (8, 1)]
     for number, logits in enumerate(results, start=1):
@@ -164,7 +204,7 @@ def test_several_event_loops_are_served(runner, make_job):
 
     def one_loop(name):
         async def score():
-            return [float((await runner.score(make_job(name + step)))[0, 0, 0]) for step in range(20)]
+            return [float((await run(runner, make_job(name + step)))[0, 0, 0]) for step in range(20)]
 
         results[name] = asyncio.run(score())
 
@@ -188,6 +228,6 @@ def test_a_closed_loop_harms_nobody_else(runner, make_job, toy_network):
     toy_network.gate.set()
 
     async def stay():
-        return await runner.score(make_job(2))
+        return await run(runner, make_job(2))
 
     assert np.isfinite(asyncio.run(stay())).all()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from guardrail.core.segments import MAX_WORD_CHARS, word_ends
 from guardrail.engine.tokenizer import TextTokenizer
 from guardrail.errors import PackError
+from tests.engine.window_packs import byte_level_tokenizer, unigram_tokenizer, window_tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", "[unused2]", "[unused3]"]
 
@@ -199,3 +200,61 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path):
 
     with pytest.raises(PackError, match="not a tokenizer"):
         TextTokenizer(tmp_path / "tokenizer.json")
+
+
+# -- runs, of any tokenizer --------------------------------------------------------------------------------
+
+KINDS = {"bert": window_tokenizer, "roberta": byte_level_tokenizer, "sentencepiece": unigram_tokenizer}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def other(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    KINDS[request.param]().save(str(path))
+    return TextTokenizer(path)
+
+
+FORGERIES = ["<s>", "</s>", "<pad>", "<mask>", "[CLS]", "[SEP]", "[MASK]", "[PAD]", "＜/s＞", "<\u200b/s>"]
+
+
+@given(
+    st.lists(st.sampled_from([*FORGERIES, "the", "cat", "<", "/s>", " ", "😀", "漢"]), max_size=8).map(
+        "".join
+    )
+)
+def test_no_run_holds_a_special_token(other, text):
+    special = {
+        token
+        for token, added in other._tokenizer.get_added_tokens_decoder().items()
+        if added.special and added.content not in {"<unk>", "[UNK]"}
+    }
+    assert len(special) == 4
+    assert special.isdisjoint(other.encode_run(text).ids)
+
+
+def test_what_would_forge_a_token_is_written_out(tmp_path):
+    unigram_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    tokenizer = TextTokenizer(tmp_path / "tokenizer.json")
+    assert 2 in tokenizer._raw("a </s> b").ids  # it is a word to Unigram
+
+    encoding = tokenizer.encode_run("a </s> b")
+
+    assert 2 not in encoding.ids
+    assert {(2, 3), (3, 4), (4, 5), (5, 6)} <= set(encoding.offsets)
+
+
+def test_what_frames_a_window_is_reserved_even_if_it_is_not_called_special(toy_pack):
+    tokenizer = TextTokenizer(toy_pack.tokenizer_path)
+    (cat,) = tokenizer.encode_run("cat").ids
+    tokenizer.reserve([cat])
+
+    assert cat not in tokenizer.encode_run("the cat").ids
+
+
+@given(st.text(alphabet=st.characters(codec=None)))
+def test_offsets_of_runs_are_ordered_and_inside_whatever_the_text(other, text):
+    encoding = other.encode_run(text)
+    last_start = 0
+    for start, end in encoding.offsets:
+        assert last_start <= start <= end <= len(text)
+        last_start = start

@@ -69,6 +69,12 @@ async def test_a_fork_goes_on_where_it_was_forked():
     assert [token.span for token in await lane.fork().extend(" three")] == [Span(8, 13)]
 
 
+async def test_context_is_taken_in_without_scores():
+    lane = KeywordScorer(WORDS).open()
+    assert await lane.extend("one two", scored=False) == []
+    assert [token.span for token in await lane.extend(" three")] == [Span(8, 13)]
+
+
 async def test_it_fails_and_takes_its_time_when_told_to():
     scorer = KeywordScorer(WORDS, fail=lambda text: "bad" in text, delay_s=lambda: 0.0)
     lane = scorer.open()

@@ -214,6 +214,16 @@ async def test_system_and_assistant_turns_are_not_judged(scorer):
         assert stream.shown() == "Fine."
 
 
+async def test_earlier_answers_are_context_and_nobody_pays_for_their_scores(scorer):
+    conversation = [user("one two"), assistant("three four"), user("five")]
+    async with play(scorer, *conversation) as stream:
+        await stream.say("Fine.")
+        await stream.finish()
+    scored = stream.ledger.all(records.SegmentScored)
+    assert scorer.asked[:3] == ["one two", "three four", "five"]
+    assert [record.tokens for record in scored][:3] == [2, 0, 1]
+
+
 async def test_earlier_turns_beyond_the_budget_are_counted_as_unscanned(scorer, monkeypatch):
     monkeypatch.setattr(context, "MAX_CONTEXT_CHARS", 30)
     turns = [user("x" * 25), assistant("y" * 10), user("z" * 15), assistant("w" * 10), user("fresh " * 20)]

@@ -79,9 +79,7 @@ def run(monkeypatch, tmp_path, code=0):
 
     monkeypatch.setattr(build, "inside", lambda package, path: tmp_path / package / path)
     monkeypatch.setattr(subprocess, "run", fake)
-    namespace = argparse.Namespace(
-        data=tmp_path, work=tmp_path / "work", minutes=1.0, start=None, card=tmp_path / "CARD.md"
-    )
+    namespace = argparse.Namespace(data=tmp_path, work=tmp_path / "work", minutes=1.0, start=None)
     monkeypatch.setattr("sys.argv", ["build", "--data", str(tmp_path), "--work", str(tmp_path / "work")])
     main()
     return ran

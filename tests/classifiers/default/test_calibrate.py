@@ -1,4 +1,4 @@
-"""Scales are found again, from the rows whose labels are known."""
+"""Scales are found again; the command writes what the exporter reads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import pytest
 
 from classifiers.default import calibrate
 from classifiers.default.architecture import CATEGORIES, ROLES
-from classifiers.default.calibrate import FEWEST_POSITIVES, fit, labelled, platt
+from classifiers.default.calibrate import FEWEST_POSITIVES, UNTRAINED, fit, labelled, platt
 from classifiers.default.labels import INDEX
-from classifiers.default.points import UNTRAINED
-from tests.classifiers.default.made_up import item, sigmoid
-from tests.classifiers.default.test_points import made_up
+from tests.classifiers.default.made_up_scores import item, made_up
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+# -- scales ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.5, -1.5), (2.0, 1.0)])

@@ -148,10 +148,6 @@ def test_another_seed_chooses_other_rows_and_the_same_seed_the_same(monkeypatch)
     assert first != other
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the cut comes before the sorting: which harmful rows of a capped source are kept is chance",
-)
 def test_of_a_capped_source_the_severest_rows_are_kept(monkeypatch):
     chosen = capped([1] * 40 + [3] * 5, 50, 20, monkeypatch)
     assert sum(3 in r["labels"].values() for r in chosen) == 5

@@ -1,4 +1,4 @@
-"""Operating points disturb no more benign turns than they may, and find what they can for it."""
+"""Operating points disturb no more benign turns than they may, and find what they can."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.default import points as points_module
+from classifiers.default import points as chosen_by
 from classifiers.default.architecture import CATEGORIES, ROLES
 from classifiers.default.labels import INDEX
 from classifiers.default.points import (
     BUDGET,
     HELPING,
     LOWEST,
-    MARGIN,
     OWN_INSERTS,
-    UNPROVEN_LOWEST,
     Turns,
     benign,
     choose_points,
     logit,
 )
-from tests.classifiers.default.made_up import SURE, item, sigmoid
+from tests.classifiers.default.made_up_scores import SURE, item, made_up
 
 IDENTITY = {r: {c: {"scale": 1.0, "offset": 0.0} for c in CATEGORIES} for r in ROLES}
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize("score", [0.15, 0.5, 0.999])
+def test_logit_is_the_inverse(score):
+    assert sigmoid(np.array(logit(score))) == pytest.approx(score)
+
+
 # -- benign turns ------------------------------------------------------------------------------------------
 
 TURNS = st.lists(
@@ -46,15 +55,22 @@ def test_a_point_finds_at_most_its_share_of_what_is_not_found_yet(turns, share, 
 @given(TURNS, st.sampled_from([0, 0.05, 0.2, 0.5]))
 def test_no_lower_point_would_do(turns, share):
     table = Turns.of([item(src=src, violence=one) for src, one, _ in turns])
-    point = table.lowest(INDEX["violence"], share) - 2 * MARGIN
-    table.found |= table.newly(INDEX["violence"], point)
+    table.found |= table.newly(
+        INDEX["violence"], table.lowest(INDEX["violence"], share) - 2 * chosen_by.MARGIN
+    )
     assert table.share_found > share - 1e-9 or table.found.all()
 
 
 def test_a_source_weighs_as_the_root_of_its_size():
-    table = Turns.of([item(src="large") for _ in range(100)] + [item(src="small") for _ in range(4)])
-    assert table.weight[:100].sum() == pytest.approx(10 / 12)
-    assert table.weight[100:].sum() == pytest.approx(2 / 12)
+    turns = [item(src="large", violence=-n) for n in range(81)] + [
+        item(src="small", violence=n) for n in range(9)
+    ]
+    table = Turns.of(turns)
+    assert table.weight[-9:].sum() == pytest.approx(3 / 12)
+    # Of 90 turns 9 would be a tenth; three of the small source's nine are nearly one already.
+    point = table.lowest(INDEX["violence"], 0.1)
+    table.found |= table.newly(INDEX["violence"], point)
+    assert table.found.sum() == 3
 
 
 def test_with_a_share_of_everything_there_is_no_lowest_point():
@@ -67,7 +83,7 @@ def test_ordinary_and_hard_turns_are_told_apart():
         "ordinary": item(group="ordinary"),
         "constructive": item(group="constructive"),
         "lookalike": item(group="lookalike"),
-        "foreign": item(group="foreign", lang="zh"),
+        "foreign": item(group="foreign", lang="ko"),
         "generated": item(group="generated"),
     }
     others = [
@@ -79,36 +95,18 @@ def test_ordinary_and_hard_turns_are_told_apart():
     ]
     turns = [*wanted.values(), *others]
     assert benign(turns, "user", hard=False) == [wanted["ordinary"]]
-    assert benign(turns, "user", hard=True) == [wanted[n] for n in list(wanted)[1:]]
+    assert benign(turns, "user", hard=True) == [
+        wanted[n] for n in ("constructive", "lookalike", "foreign", "generated")
+    ]
 
 
 def test_a_large_hard_source_is_capped(monkeypatch):
-    monkeypatch.setattr(points_module, "HARD_ROWS_A_SOURCE", 3)
+    monkeypatch.setattr(chosen_by, "HARD_ROWS_A_SOURCE", 3)
     turns = [item(group="lookalike", src=src) for src in "aaaaab"]
     assert [one.case.row["src"] for one in benign(turns, "user", hard=True)] == list("aaab")
 
 
 # -- points ------------------------------------------------------------------------------------------------
-
-
-def made_up(seed, scale=1.0):
-    """Benign and harmful turns of several sources, some of them hot, with the heads' logits at random."""
-    rng = np.random.default_rng(seed)
-
-    def turn(role, group, src, heat, **more):
-        one = item(role, group=group, src=src, **more)
-        one.logits[:] = rng.normal(heat, 2.5, len(CATEGORIES)) / scale
-        return one
-
-    turns = []
-    for role in ROLES:
-        turns += [turn(role, "ordinary", "large", -6) for _ in range(400)]
-        turns += [turn(role, "ordinary", "small", -1) for _ in range(60)]
-        turns += [turn(role, "lookalike", "near", 0) for _ in range(120)]
-        turns += [turn(role, "constructive", "far", -5) for _ in range(300)]
-        for name in CATEGORIES[:-1]:
-            turns += [turn(role, "dev", "bad", 5, labels={name: 2}, harm=1) for _ in range(20)]
-    return turns + [turn("assistant", "generated", src, 2) for src in sorted(OWN_INSERTS) for _ in range(10)]
 
 
 def heads_of(scale, offset):
@@ -144,7 +142,7 @@ def test_no_more_benign_turns_are_found_than_the_budget_allows(seed, scale, offs
                 spent.append(share / budget)
                 for name, budgets in helping.items():
                     share = weight[reached(members, role, points, heads, level=level, names=[name])].sum()
-                    assert share <= budgets[level][hard] + 1e-9, (name, level)
+                    assert share <= budgets[level][hard] + 1e-9, (name, level, hard)
     # Not by finding nothing at all.
     assert max(spent) > 0.5
 
@@ -171,38 +169,47 @@ def test_points_ascend_and_are_never_very_low(scale, offset):
         assert all(levels[level] >= LOWEST[level] - 1e-4 for level in levels)
 
 
-def test_a_severer_point_is_never_lower(monkeypatch):
-    chosen = {1: 0.6, 2: 0.5, 3: 0.4}
-    monkeypatch.setattr(points_module.Chooser, "choose", lambda _, level: {"drugs": chosen[level]})
-    assert choose_points([], IDENTITY)["user"]["drugs"] == {1: 0.6, 2: 0.6, 3: 0.6}
-
-
-def clean(found=3.0):
-    """Benign turns without a doubt, and harmful ones of one category."""
+def test_where_benign_turns_are_clean_all_harmful_ones_are_found_and_no_point_is_very_low():
     turns = [
         item(role, group=group) for role in ROLES for group in ("ordinary", "lookalike") for _ in range(50)
     ]
-    return turns + [item(role, labels={"drugs": 2}, harm=1, drugs=found) for role in ROLES]
-
-
-def test_where_benign_turns_are_clean_a_point_is_as_low_as_finds_more():
-    for logit_found in (3.0, -1.9):
-        points = choose_points(clean(logit_found), IDENTITY)
-        for role in ROLES:
-            assert points[role]["drugs"][1] == pytest.approx(float(sigmoid(logit_found)), abs=1e-4)
-
-
-def test_a_turn_below_the_lowest_allowed_point_is_not_worth_one():
-    points = choose_points(clean(-3.0), IDENTITY)
-    for role in ROLES:
-        assert points[role]["drugs"][1] == UNPROVEN_LOWEST
-
-
-def test_a_category_without_harmful_turns_gets_a_point_that_costs_nothing():
-    turns = [*clean(), item(group="ordinary", cyber=2.0)]
+    turns += [item(role, labels={"drugs": 2}, harm=1, drugs=heat) for role in ROLES for heat in (3, 1, -SURE)]
     points = choose_points(turns, IDENTITY)
-    assert points["assistant"]["cyber"] == dict.fromkeys((1, 2, 3), UNPROVEN_LOWEST)
-    assert points["user"]["cyber"][1] > float(sigmoid(2.0))
+    for role in ROLES:
+        # The coldest of the three is below what is allowed; the next one just above the point.
+        assert 0.7 < points[role]["drugs"][2] < sigmoid(1)
+        assert points[role]["drugs"][2] > LOWEST[2]
+
+
+def test_the_budget_goes_to_the_head_that_can_use_it():
+    """A head that tells its harm apart costs nothing; one that does not gets no more than is left."""
+    turns = made_up(1)
+    for one in turns:
+        right = one.case.row["labels"].get("cyber")
+        one.logits[:, INDEX["cyber"]] = 4 if right else -4
+    points = choose_points(turns, IDENTITY)
+    for role in ROLES:
+        own = [t for t in turns if t.case.role == role and t.case.row["labels"].get("cyber")]
+        assert reached(own, role, points, IDENTITY, level=2, names=["cyber", "any_harm"]).all()
+    useless = made_up(2)
+    for one in useless:
+        one.logits[:, INDEX["any_harm"]] = 3
+    points = choose_points(useless, IDENTITY)
+    assert not reached(useless, "user", points, IDENTITY, level=2, names=["any_harm"]).any()
+
+
+def test_a_head_without_harmful_turns_gets_a_point_that_finds_no_more_benign_ones():
+    turns = [one for one in made_up(1) if not one.case.row["labels"].get("cyber")]
+    points = choose_points(turns, IDENTITY)
+    for role in ROLES:
+        others = [name for name in CATEGORIES if name != "cyber" and (role, name) not in chosen_by.UNTRAINED]
+        for hard in (False, True):
+            members = benign(turns, role, hard=hard)
+            without = reached(members, role, points, IDENTITY, level=2, names=others)
+            assert (
+                reached(members, role, points, IDENTITY, level=2, names=[*others, "cyber"]) == without
+            ).all()
+        assert points[role]["cyber"][2] >= chosen_by.UNPROVEN_LOWEST
 
 
 def test_a_head_that_was_never_trained_gets_no_point():
@@ -212,24 +219,13 @@ def test_a_head_that_was_never_trained_gets_no_point():
     assert all(list(heads) == list(CATEGORIES) for heads in points.values())
 
 
+def test_a_severer_point_is_never_lower(monkeypatch):
+    chosen = {1: 0.6, 2: 0.5, 3: 0.4}
+    monkeypatch.setattr(chosen_by.Chooser, "choose", lambda _, level: {"drugs": chosen[level]})
+    assert choose_points([], IDENTITY)["user"]["drugs"] == {1: 0.6, 2: 0.6, 3: 0.6}
+
+
 def test_without_any_harmful_turn_every_point_costs_nothing():
     points = choose_points([item(group="ordinary", cyber=2.0)], IDENTITY)
-    assert points["user"]["cyber"][1] > float(sigmoid(2.0))
-    assert points["assistant"]["cyber"][1] == UNPROVEN_LOWEST
-
-
-def test_the_budget_goes_to_the_category_that_finds_most_for_it():
-    """Two heads alarm on the same share of benign turns; one of them finds ten times as much."""
-    benign_turns = [item("assistant", group="ordinary", violence=2.0, drugs=-SURE) for _ in range(5)]
-    benign_turns += [item("assistant", group="ordinary", drugs=2.0) for _ in range(5)]
-    benign_turns += [item("assistant", group="ordinary") for _ in range(490)]
-    bad = [item("assistant", labels={"violence": 2}, harm=1, violence=1.0) for _ in range(40)]
-    bad += [item("assistant", labels={"drugs": 2}, harm=1, drugs=1.0) for _ in range(4)]
-    points = choose_points([*benign_turns, *bad], IDENTITY)["assistant"]
-    assert points["violence"][1] <= float(sigmoid(1.0)) + 1e-4
-    assert points["drugs"][1] > float(sigmoid(2.0))
-
-
-@pytest.mark.parametrize("score", [0.15, 0.5, 0.999])
-def test_logit_is_the_inverse(score):
-    assert sigmoid(np.array(logit(score))) == pytest.approx(score)
+    assert points["user"]["cyber"][1] > 1 / (1 + np.exp(-2.0))
+    assert points["assistant"]["cyber"][1] == chosen_by.UNPROVEN_LOWEST

@@ -19,11 +19,15 @@ from guardrail.policy.judge import LaneJudge
 from guardrail.policy.prompt import judge_turn
 from guardrail.policy.rules import CategoryRules, Policy, RoleRules
 from tests.classifiers.default.conftest import PACK
-from tests.classifiers.default.made_up import answer, sigmoid, user
+from tests.classifiers.default.made_up import answer, user
 from tests.classifiers.default.test_conversation import ENCODER
 
 COLUMN = CATEGORIES.index("violence")
 POINTS = {1: 0.3, 2: 0.5, 3: 0.8}
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
 
 
 def logit(value):

@@ -76,7 +76,7 @@ async def test_the_highest_score_of_a_prompt_is_that_of_a_judged_token():
         def close(self):
             pass
 
-        async def extend(self, text, *, tentative=False):
+        async def extend(self, text, *, tentative=False, scored=True):
             lane = judging().services.scorer.open()
             lane.begin_turn(Role.ASSISTANT)
             return await lane.extend(text, tentative=tentative)
@@ -90,11 +90,11 @@ async def test_the_highest_score_of_a_prompt_is_that_of_a_judged_token():
     assert answer.highest.tolist() == pytest.approx([0.9, 0, 0.95])
 
 
-async def test_the_turns_before_are_scored_and_counted_but_not_judged():
+async def test_the_turns_before_are_context_neither_judged_nor_counted():
     ready = judging()
     kept = await judged(ready, row("All is well", conversation=(Turn(Role.USER, "doom doom"),)))
     assert (kept.tokens, kept.findings) == (3, [])
-    assert ready.timing.tokens == 5
+    assert ready.timing.tokens == 3
 
 
 async def test_a_text_without_tokens_is_kept_and_says_nothing():
