@@ -8,7 +8,7 @@ from typing import Any
 
 from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, ROLES, START_TOKEN, Architecture
 
-VERSION = "2026.11.1"
+VERSION = "2026.11.2"
 OPSET = 20
 """Of the graph's plain operators."""
 
@@ -49,7 +49,7 @@ def manifest(directory: Path, arch: Architecture, measured: dict[str, Any]) -> d
         "family": "causal",
         "license": "Apache-2.0",
         "languages": ["en"],
-        "data": "licence tier A + generated",
+        "data": "licence tier A, judged and written for this project",
         "model": {
             "file": "model.onnx",
             "sha256": sha256(directory / "model.onnx"),

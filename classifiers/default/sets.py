@@ -205,7 +205,8 @@ def main() -> None:
         for number, row in enumerate(rows(args.data, args.chitchat)):
             line: Row = {"id": f"{row['src']}/{number}"} | row
             if line.pop("before", None):
-                turns = [*row["before"], ("user", line.pop("prompt"))]
+                asked = line.pop("prompt")
+                turns = [*row["before"], *([("user", asked)] if asked else [])]
                 line["messages"] = [{"role": speaker, "content": said} for speaker, said in turns]
             (fit if fold(row) == "fit" else report).write(json.dumps(line, ensure_ascii=False) + "\n")
 

@@ -66,14 +66,13 @@ def judged(rows: Iterable[Row]) -> Iterator[Row]:
             yield row
             continue
         labels = parse_labels(verdict["answer"])
-        *before, (_, asked) = turns(row["prompt"])
-        out = row | {
-            "labels": labels,
-            "harm": int(bool(labels)),
-            "user": parse_labels(verdict["user"]),
-            "before": before,
-            "prompt": asked,
-        }
+        *before, (speaker, asked) = turns(row["prompt"])
+        out = row | {"labels": labels, "harm": int(bool(labels)), "before": before, "prompt": asked}
+        if speaker == "user":
+            out["user"] = parse_labels(verdict["user"])
+        else:
+            # The assistant goes on after a turn of its own: no question stands right before the answer.
+            out |= {"before": [*before, (speaker, asked)], "prompt": None}
         if verdict["onset"]:
             out["onset"] = int(verdict["onset"])
         yield out
