@@ -7,7 +7,7 @@ accents or dropped on the way. This file knows no roles and no lanes.
 ``encode`` is for WordPiece: pieces cut at word ends give together what the whole text gives, because
 white space, punctuation and CJK characters separate words and a word is tokenized alone. Two limits to
 know of: a word of more than 100 characters becomes one ``[UNK]``, and so does a word with a character
-the vocabulary lacks (most emoji). ``encode_run`` is for any tokenizer: it leaves the text as it is, and
+the vocabulary lacks (the default pack has tokens for 900 emoji). ``encode_run`` is for any tokenizer: it leaves the text as it is, and
 whoever calls it cuts where it does not matter (``windows``).
 """
 
