@@ -38,16 +38,17 @@ class Budget(NamedTuple):
 
 
 BUDGET = {
-    "user": {1: Budget(0.02, 0.1), 2: Budget(0.004, 0.05), 3: Budget(0.001, 0.012)},
-    "assistant": {1: Budget(0.015, 0.08), 2: Budget(0.003, 0.035), 3: Budget(0.0008, 0.01)},
+    "user": {1: Budget(0.02, 0.1), 2: Budget(0.003, 0.02), 3: Budget(0.001, 0.008)},
+    "assistant": {1: Budget(0.015, 0.08), 2: Budget(0.0015, 0.03), 3: Budget(0.0005, 0.01)},
 }
 HELPING = {
-    "self_harm": {1: Budget(0.02, 0.12), 2: Budget(0.008, 0.06), 3: Budget(0.003, 0.02)},
-    "mental_distress": {1: Budget(0.03, 1.0), 2: Budget(0.015, 0.6), 3: Budget(0.005, 0.2)},
+    "self_harm": {1: Budget(0.02, 0.12), 2: Budget(0.006, 0.04), 3: Budget(0.003, 0.02)},
+    "mental_distress": {1: Budget(0.03, 1.0), 2: Budget(0.018, 0.4), 3: Budget(0.005, 0.2)},
 }
 """User categories whose findings lead to an offer of help, never to a block: shares of their own."""
+HELPING_LOWEST = {1: 0.05, 2: 0.08, 3: 0.25}
 LOWEST = {1: 0.12, 2: 0.2, 3: 0.35}
-"""No point is lower, however clean the benign turns of the development sets are."""
+"""No point is lower, however clean the benign turns of the development sets are; help is offered sooner."""
 UNPROVEN_LOWEST = 0.5
 """The same where no harmful turn of a category was at hand: such a point rests on the benign side alone."""
 UNTRAINED = frozenset({("assistant", "injection_jailbreak")})
@@ -181,7 +182,7 @@ class Chooser:
             column = CATEGORIES.index(name)
             tables = [Turns.of(benign(self.scored, self.role, hard=hard)) for hard in (False, True)]
             limits = [t.lowest(column, s) for t, s in zip(tables, budgets[level], strict=True)]
-            out[name] = self.score(name, max(self.bound(column, level, LOWEST[level]), *limits))
+            out[name] = self.score(name, max(self.bound(column, level, HELPING_LOWEST[level]), *limits))
         free = [c for c, n in enumerate(CATEGORIES) if n not in out and (self.role, n) not in UNTRAINED]
         for column, point in self.spend(free, level).items():
             out[CATEGORIES[column]] = self.score(CATEGORIES[column], point)

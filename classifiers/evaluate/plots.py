@@ -166,7 +166,7 @@ def _onset_figure(entry: dict[str, Any]) -> Figure:
         steps = [key for key in by_delay if key != "threshold"]
         label = "operating points" if name == "operating_points" else f"{float(name):.1%} false interventions"
         style = {"color": _RED} if name == "operating_points" else {"linestyle": "--"}
-        within.plot(steps, [by_delay[key] for key in steps], "o-", markersize=3, label=label, **style)
+        within.plot(steps, [by_delay[key] for key in steps], marker="o", markersize=3, label=label, **style)
     within.set_ylim(0, 1.02)
     within.set_title("recall within tokens of onset (0: before)")
     within.set_xlabel("tokens")
