@@ -38,7 +38,7 @@ class Budget(NamedTuple):
 
 
 BUDGET = {
-    "user": {1: Budget(0.02, 0.1), 2: Budget(0.003, 0.02), 3: Budget(0.001, 0.008)},
+    "user": {1: Budget(0.02, 0.1), 2: Budget(0.004, 0.035), 3: Budget(0.001, 0.012)},
     "assistant": {1: Budget(0.015, 0.08), 2: Budget(0.0015, 0.03), 3: Budget(0.0005, 0.01)},
 }
 HELPING = {
