@@ -56,13 +56,7 @@ class Network(Protocol):
 
 
 class CausalSession(OnnxSession):
-    """A causal pack's network.
-
-    Args:
-        pack: whose network.
-        provider: ``cuda``, ``cpu``, or ``auto`` for CUDA where it works and the CPU elsewhere.
-        intra_op_threads: threads a step is computed by on the CPU; 0 leaves it to the runtime, which
-            takes one a core.
+    """A causal pack's network; arguments as of ``OnnxSession``.
 
     Raises:
         ProviderError: CUDA was asked for and cannot be had; says what to install.

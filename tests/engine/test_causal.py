@@ -15,26 +15,10 @@ from guardrail.engine.batcher import BatchLimits
 from guardrail.engine.causal import CausalScorer
 from guardrail.engine.pack import load_pack
 from guardrail.errors import OverloadedError, PackError, ScoringError
+from tests.engine.lanes import entered, score
 
 # More tokens than the toy network has positions, several times over.
 LONG = "the cat sat, abc.  " * 40
-
-
-async def entered(network):
-    assert await asyncio.to_thread(network.entered.acquire, timeout=10)
-
-
-async def score(scorer, *turns):
-    """Scores of the last of several (role, pieces) turns."""
-    lane = scorer.open()
-    scores = []
-    for role, pieces in turns:
-        lane.begin_turn(role)
-        scores = []
-        for piece in pieces:
-            scores += await lane.extend(piece)
-    lane.close()
-    return scores
 
 
 async def test_every_token_comes_back_scored_with_its_span(make_scorer):

@@ -21,6 +21,7 @@ from guardrail.engine.pack import load_pack
 from guardrail.engine.window import QUEUED_WINDOWS, WAITING_WINDOWS, WindowScorer, window_limits
 from guardrail.engine.window_session import WindowSession
 from guardrail.errors import OverloadedError, PackError, ScoringError
+from tests.engine.lanes import entered, score
 from tests.engine.window_packs import byte_level_tokenizer, toy_tokenizer, unigram_tokenizer, window_tokenizer
 
 # Floats summed in another order.
@@ -74,23 +75,6 @@ def shared(window_pack):
     scorer = load_scorer(window_pack, "cpu", intra_op_threads=1)
     yield scorer
     scorer.close()
-
-
-async def entered(network):
-    assert await asyncio.to_thread(network.entered.acquire, timeout=10)
-
-
-async def score(scorer, *turns):
-    """Scores of the last of several (role, pieces) turns."""
-    lane = scorer.open()
-    scores = []
-    for role, pieces in turns:
-        lane.begin_turn(role)
-        scores = []
-        for piece in pieces:
-            scores += await lane.extend(piece)
-    lane.close()
-    return scores
 
 
 def spans(scores):
