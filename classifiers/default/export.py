@@ -1,4 +1,4 @@
-"""Write a pack: the ONNX step graph, the tokenizer and the manifest.
+"""Write a pack: the ONNX step graphs, the tokenizer and the manifest.
 
 Run `python -m classifiers.default.export --checkpoint last.pt --encoder DIR --output DIR`, once
 without `--calibration` to have a model to score with, and again with it for the pack that ships.
@@ -11,35 +11,33 @@ import json
 from pathlib import Path
 from typing import Any
 
-import onnx
 import yaml
 
+from classifiers.default.conversation import Encoder
 from classifiers.default.emoji import load_tokenizer
-from classifiers.default.graph import Precision, StepGraph
-from classifiers.default.manifest import manifest, uncalibrated
+from classifiers.default.graph_float import FloatGraph
+from classifiers.default.graph_int8 import Int8Graph
+from classifiers.default.manifest import CUDA_MODEL, MODEL, WEIGHTS, manifest, uncalibrated
 from classifiers.default.model import CausalClassifier, load_checkpoint
+from classifiers.default.ranges import ranges, sequences
+from classifiers.default.weights import save
 
 MOST_BYTES = 30_000_000
+MEASURED_CONVERSATIONS = 60
 
 
-def export(
-    model: CausalClassifier,
-    encoder: Path,
-    output: Path,
-    precision: Precision,
-    measured: dict[str, Any],
-) -> None:
-    """Write `model.onnx`, `tokenizer.json` and `manifest.yaml` to `output`."""
+def export(model: CausalClassifier, encoder: Path, output: Path, measured: dict[str, Any]) -> None:
+    """Write the networks (in integers for CPUs, in floats for CUDA), their weights, tokenizer and manifest to `output`."""
     output.mkdir(parents=True, exist_ok=True)
-    graph = StepGraph(model, precision).build()
-    if precision != "int8_fast":  # The checker does not know contrib operators.
-        onnx.checker.check_model(graph, full_check=True)
-    path = output / "model.onnx"
-    onnx.save(graph, str(path))
-    if precision != "float" and path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path}: {path.stat().st_size} bytes, a pack may have {MOST_BYTES}")
     # The engine adds the start token and the markers itself and never cuts or pads.
     load_tokenizer(encoder).save(str(output / "tokenizer.json"))
+    widths = ranges(model, sequences(Encoder.load(output), MEASURED_CONVERSATIONS))
+    save(
+        {MODEL: Int8Graph(model, widths).build(), CUDA_MODEL: FloatGraph(model, rounded=True).build()}, output
+    )
+    size = sum((output / name).stat().st_size for name in (MODEL, CUDA_MODEL, WEIGHTS))
+    if size > MOST_BYTES:
+        raise ValueError(f"{output}: {size} bytes of network, a pack may have {MOST_BYTES}")
     text = yaml.safe_dump(manifest(output, model.arch, measured), sort_keys=False)
     (output / "manifest.yaml").write_text(text, encoding="utf-8")
 
@@ -51,13 +49,12 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True, help="all-MiniLM-L6-v2 directory")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--calibration", type=Path)
-    parser.add_argument("--precision", choices=("float", "int8", "int8_fast"), default="int8")
     args = parser.parse_args()
     measured = uncalibrated()
     if args.calibration:
         measured = json.loads(args.calibration.read_text(encoding="utf-8"))
     model = load_checkpoint(args.checkpoint)
-    export(model, args.encoder, args.output, args.precision, measured)
+    export(model, args.encoder, args.output, measured)
 
 
 if __name__ == "__main__":

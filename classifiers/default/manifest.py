@@ -8,8 +8,9 @@ from typing import Any
 
 from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, ROLES, START_TOKEN, Architecture
 
-VERSION = "2026.11.2"
-OPSET = 20
+VERSION = "2026.11.3"
+MODEL, CUDA_MODEL, WEIGHTS = "model.onnx", "model_cuda.onnx", "weights.bin"
+OPSET = 21
 """Of the graph's plain operators."""
 
 
@@ -27,7 +28,7 @@ def uncalibrated() -> dict[str, Any]:
 
 
 def manifest(directory: Path, arch: Architecture, measured: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of the `model.onnx` and `tokenizer.json` in `directory`.
+    """The manifest of the files in `directory`.
 
     `measured` is what `calibrate` wrote, or `uncalibrated()`; its severities may be strings, as in JSON.
     """
@@ -42,6 +43,10 @@ def manifest(directory: Path, arch: Architecture, measured: dict[str, Any]) -> d
         role: {"marker": marker, "head": ROLES.index(role) if role in ROLES else None}
         for role, marker in ROLE_MARKERS.items()
     }
+
+    def file(name: str) -> dict[str, Any]:
+        return {"file": name, "sha256": sha256(directory / name)}
+
     return {
         "format": 1,
         "name": "default",
@@ -50,12 +55,10 @@ def manifest(directory: Path, arch: Architecture, measured: dict[str, Any]) -> d
         "license": "Apache-2.0",
         "languages": ["en"],
         "data": "licence tier A, judged and written for this project",
-        "model": {
-            "file": "model.onnx",
-            "sha256": sha256(directory / "model.onnx"),
-            "opset": OPSET,
-        },
-        "tokenizer": {"file": "tokenizer.json", "sha256": sha256(directory / "tokenizer.json")},
+        "model": file(MODEL) | {"opset": OPSET},
+        "cuda_model": file(CUDA_MODEL) | {"opset": OPSET},
+        "weights": file(WEIGHTS),
+        "tokenizer": file("tokenizer.json"),
         "start_token": START_TOKEN,
         "roles": roles,
         "max_positions": arch.positions,

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from classifiers.default.architecture import CATEGORIES, ROLES, Architecture
+from classifiers.default.architecture import CATEGORIES, GELU_SHIFT, ROLES, Architecture
 from classifiers.default.emoji import first_embeddings
 
 
@@ -121,9 +121,12 @@ def from_sentence_encoder(directory: Path, dropout: float = 0.1) -> CausalClassi
 
 
 def from_pack(directory: Path, dropout: float = 0.1) -> CausalClassifier:
-    """Build the network from an int8 pack that `export` wrote, so that training can go on from it."""
+    """Build the network from an int8 pack that `export` wrote, so that training can go on from it.
+
+    What the exporter folds into keys, it takes out of queries: their product stays, so both are left as they are.
+    """
     graph = onnx.load(str(directory / "model.onnx")).graph
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    stored = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
     model = CausalClassifier(dropout=dropout)
     state: dict[str, Tensor] = {}
 
@@ -131,26 +134,28 @@ def from_pack(directory: Path, dropout: float = 0.1) -> CausalClassifier:
         state[name] = torch.from_numpy(np.array(value, dtype=np.float32, order="C"))
 
     def linear(label: str) -> tuple[np.ndarray, np.ndarray]:
-        """Weight [N, K] and bias [N] of a product stored as int8 [K/block, block, N]."""
-        matrix = stored[f"{label}.int8"].astype(np.float32) * stored[f"{label}.scales"]
-        return matrix.reshape(-1, matrix.shape[-1]).T, stored[f"{label}.bias"]
+        """Weight [N, K] and bias [N] of a product stored as int8 [K, N]."""
+        return (stored[f"{label}.int8"] * stored[f"{label}.scales"]).T, stored[f"{label}.bias"]
 
-    keep("words.weight", stored["words.int8"].astype(np.float32) * stored["words.scales"])
-    plain = [name for name in model.state_dict() if name in stored and name != "words.weight"]
-    for name in plain:
-        keep(name, stored[name].T if name == "head.weight" else stored[name])
-    # The exporter folds the softmax scale into the query.
-    root = float(np.sqrt(model.arch.head_dim))
+    keep("words.weight", stored["words.int8"] * stored["words.scales"])
+    for name in model.state_dict():
+        if name in stored and name != "words.weight":
+            keep(name, stored[name].T if name == "head.weight" else stored[name])
+    hidden, root = model.arch.hidden, float(np.sqrt(model.arch.head_dim))
     for index in range(model.arch.layers):
-        weight, bias = linear(f"layers.{index}.qkv")
-        for part, name in enumerate(("query", "key", "value")):
-            rows = slice(part * model.arch.hidden, (part + 1) * model.arch.hidden)
-            scale = root if name == "query" else 1.0
-            keep(f"layers.{index}.{name}.weight", weight[rows] * scale)
-            keep(f"layers.{index}.{name}.bias", bias[rows] * scale)
+        prefix = f"layers.{index}"
+        weight, bias = linear(f"{prefix}.qkv")
+        units = (root, 1.0, stored[f"{prefix}.value_steps"])
+        for part, (name, unit) in enumerate(zip(("query", "key", "value"), units, strict=True)):
+            rows = slice(part * hidden, (part + 1) * hidden)
+            keep(f"{prefix}.{name}.weight", (weight[rows].T * unit).T)
+            keep(f"{prefix}.{name}.bias", bias[rows] * unit)
         for name in ("attention_out", "inner", "inner_out"):
-            for part_name, value in zip(("weight", "bias"), linear(f"layers.{index}.{name}"), strict=True):
-                keep(f"layers.{index}.{name}.{part_name}", value)
+            weight, bias = linear(f"{prefix}.{name}")
+            if name == "inner_out":
+                bias = bias + GELU_SHIFT * weight.sum(axis=1)
+            keep(f"{prefix}.{name}.weight", weight)
+            keep(f"{prefix}.{name}.bias", bias)
     model.load_state_dict(state)
     return model
 

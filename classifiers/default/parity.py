@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from classifiers.default.conversation import Encoder
-from classifiers.default.generated import generate
-from classifiers.default.golden import CONVERSATIONS
 from classifiers.default.model import load_checkpoint
+from classifiers.default.ranges import sequences
 from classifiers.default.scoring import PackModel
 
 Floats = NDArray[np.float32]
@@ -26,21 +25,6 @@ Floats = NDArray[np.float32]
 SHAPES = (("one lane, 1 token", 1, 1, 128), ("32 lanes, 1 token", 32, 1, 128),
           ("32 lanes, 8 tokens", 32, 8, 128), ("bulk, 8 texts of 128", 8, 128, 0))  # fmt: skip
 """Name, lanes, new tokens a lane, past tokens a lane."""
-
-
-def sequences(encoder: Encoder, count: int) -> list[list[int]]:
-    """Token ids of the golden conversations and of some generated ones."""
-    out = []
-    turns_of = [list(turns) for turns in CONVERSATIONS]
-    for row in list(generate(977, 0.05))[:count]:
-        asked = [("user", row["prompt"])] if row["prompt"] else []
-        turns_of.append([*asked, (row["role"], row["text"])])
-    for turns in turns_of:
-        example = encoder.start()
-        for role, text in turns:
-            encoder.turn(example, role, text, 160)
-        out.append(example.ids)
-    return out
 
 
 def probability(logits: Floats) -> Floats:
@@ -52,8 +36,9 @@ def in_pieces(model: PackModel, texts: list[list[int]], rng: np.random.Generator
     """Score all texts side by side, each in pieces of 1 to `most` tokens, over padded state."""
     lanes, room = len(texts), max(map(len, texts))
     # What lies beyond a lane's length must not matter: fill it with noise.
-    keys = rng.normal(size=model.empty(lanes, room).shape).astype(np.float32)
-    values = keys.copy()
+    keys, values = model.geometry.keys(room, lanes), model.geometry.values(room, lanes)
+    for state in (keys, values):
+        state[...] = rng.integers(-60, 60, state.shape)
     done = np.zeros(lanes, np.int64)
     out: list[list[Floats]] = [[] for _ in texts]
     while any(done[i] < len(t) for i, t in enumerate(texts)):
@@ -65,7 +50,7 @@ def in_pieces(model: PackModel, texts: list[list[int]], rng: np.random.Generator
         logits, new_keys, new_values = model.step(ids, places, done, keys, values)
         for i, size in enumerate(sizes):
             out[i].append(logits[i, :size])
-            keys[:, i, :, done[i] : done[i] + size] = new_keys[:, i, :, :size]
+            keys[:, i, ..., done[i] : done[i] + size] = new_keys[:, i, ..., :size]
             values[:, i, :, done[i] : done[i] + size] = new_values[:, i, :, :size]
             done[i] += size
     return [np.concatenate(parts) for parts in out]
@@ -76,12 +61,13 @@ def tokens_a_second(model: PackModel, lanes: int, new: int, past: int, seconds: 
     rng = np.random.default_rng(0)
     ids = rng.integers(1000, 20000, (lanes, new))
     places = np.full((lanes, new), past) + np.arange(new)
-    state, length = model.empty(lanes, past), np.full(lanes, past)
+    keys, values = model.geometry.keys(max(past, 1), lanes), model.geometry.values(max(past, 1), lanes)
+    length = np.full(lanes, past)
     for _ in range(3):
-        model.step(ids, places, length, state, state)
+        model.step(ids, places, length, keys, values)
     begun, steps = time.monotonic(), 0
     while time.monotonic() - begun < seconds:
-        model.step(ids, places, length, state, state)
+        model.step(ids, places, length, keys, values)
         steps += 1
     return steps * lanes * new / (time.monotonic() - begun)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from classifiers.default.architecture import CATEGORIES, ROLES, Architecture
 from classifiers.default.conversation import Encoder
 from classifiers.default.sets import Case, Fold, case, fold, rows
+from guardrail.engine.cache import Geometry, State
 
 Floats = NDArray[np.float32]
 
@@ -56,34 +57,24 @@ class PackModel:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         self.session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        self.arch = arch or Architecture()
-
-    def empty(self, batch: int, tokens: int = 0) -> Floats:
-        """Zero keys or values for a batch of lanes, [L, B, H, P, D]."""
-        arch = self.arch
-        return np.zeros((arch.layers, batch, arch.heads, tokens, arch.head_dim), np.float32)
+        arch = arch or Architecture()
+        kinds = {entry.name: entry.type for entry in self.session.get_inputs()}
+        dtype = np.dtype(np.int8 if kinds["past_keys.0"] == "tensor(int8)" else np.float32)
+        self.geometry = Geometry(arch.layers, arch.heads, arch.head_dim, arch.positions, dtype)
 
     def step(
         self,
         input_ids: NDArray[np.int64],
         position_ids: NDArray[np.int64],
         past_length: NDArray[np.int64],
-        past_keys: Floats,
-        past_values: Floats,
+        past_keys: State,
+        past_values: State,
     ) -> list[Any]:
-        """Run one step; returns logits, new keys, new values."""
-        return list(
-            self.session.run(
-                ["logits", "new_keys", "new_values"],
-                {
-                    "input_ids": input_ids,
-                    "position_ids": position_ids,
-                    "past_length": past_length,
-                    "past_keys": past_keys,
-                    "past_values": past_values,
-                },
-            )
-        )
+        """Run one step on state as `geometry` makes it; returns logits, new keys, new values."""
+        feeds = {"input_ids": input_ids, "position_ids": position_ids, "past_length": past_length}
+        for name, state in (("past_keys", past_keys), ("past_values", past_values)):
+            feeds |= {f"{name}.{layer}": np.ascontiguousarray(part) for layer, part in enumerate(state)}
+        return list(self.session.run(["logits", "new_keys", "new_values"], feeds))
 
     def whole(self, sequences: list[list[int]]) -> Floats:
         """Logits of whole sequences, [B, T, 2, 17], right-padded."""
@@ -93,8 +84,8 @@ class PackModel:
             ids[row, : len(sequence)] = sequence
         places = np.tile(np.arange(longest, dtype=np.int64), (len(sequences), 1))
         none = np.zeros(len(sequences), np.int64)
-        empty = self.empty(len(sequences))
-        logits: Floats = self.step(ids, places, none, empty, empty)[0]
+        keys, values = self.geometry.keys(1, len(sequences)), self.geometry.values(1, len(sequences))
+        logits: Floats = self.step(ids, places, none, keys, values)[0]
         return logits
 
 

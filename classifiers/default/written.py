@@ -1,7 +1,7 @@
 """Rows written or judged for this project: `written/*.jsonl`, and verdicts on answers that had none.
 
-`answered.jsonl` holds answers of SmolLM2-135M-Instruct (Apache-2.0) to questions of licence tier A, named by id,
-with a reader's labels.
+`answered.jsonl` holds answers of SmolLM2-135M-Instruct (Apache-2.0) to questions of licence tier A, with a
+reader's labels. A question is named by the id of its row, or of a row whose conversation it opens.
 `verdicts.tsv` holds, for rows of `hh_harmless_test` (pairs of answers to red-team prompts, published with
 preferences only), what a reader found: the answer's labels, where it turns harmful, the labels of
 the user's turn. It names rows by id and quotes nothing.
@@ -93,13 +93,21 @@ def answered(rows: Iterable[Row]) -> Iterator[Row]:
             "role": "assistant",
             "lang": "en",
             "text": answer["text"],
-            "prompt": row["text"],
+            "prompt": _question(row),
             "labels": labels,
             "harm": int(bool(labels)),
             "user": parse_labels(answer["user"]),
             "lic": "A",
         }
         yield out | ({"onset": answer["onset"]} if "onset" in answer else {})
+
+
+def _question(row: Row) -> str:
+    """A user's turn; of an answer's row, the first turn of its conversation."""
+    if row["role"] == "user":
+        return str(row["text"])
+    first, *_ = row.get("before") or turns(row["prompt"])
+    return str(first[1])
 
 
 def turns(text: str) -> list[tuple[str, str]]:

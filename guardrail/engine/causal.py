@@ -70,7 +70,7 @@ class CausalScorer(PackScorer[CausalJob]):
         tokenizer = TextTokenizer(pack.tokenizer_path)
         markers = {role: tokenizer.reserved_id(entry.marker) for role, entry in pack.roles.items()}
         start = tokenizer.reserved_id(pack.start_token)
-        geometry = Geometry(pack.layers, pack.heads, pack.head_dim, pack.max_positions)
+        geometry = network.geometry
         runner = Runner(CausalStep(network, geometry), limits=limits, max_queued_tokens=max_queued_tokens)
         super().__init__(pack, runner, provider, why_not_cuda)
         self._parts = _Parts(

@@ -1,22 +1,25 @@
 """The causal network in ONNX Runtime: one incremental step over many lanes.
 
-This file knows arrays, not lanes and not text.
+This file knows arrays, not lanes and not text. The contract of a causal pack's graph is ``StepInput`` and
+``StepOutput``: inputs and outputs have the names of their fields, a layer's past that of the field, a dot and
+the layer's number (``past_keys.0``). Keys and values may be of any type of number; they go round as they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.engine.cache import Geometry
+from guardrail.engine.cache import Geometry, State
 from guardrail.engine.manifest_causal import CausalPack
 from guardrail.engine.session import OnnxSession, ProviderChoice
 
-_INPUTS = ("input_ids", "position_ids", "past_length", "past_keys", "past_values")
 _OUTPUTS = ("logits", "new_keys", "new_values")
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,10 @@ class StepInput:
     """[B, T]."""
     past_length: NDArray[np.int64]
     """[B]; how many of the P past positions of a row are valid."""
-    past_keys: NDArray[np.float32]
-    """[layers, B, heads, P, head_dim]; P may be 0."""
-    past_values: NDArray[np.float32]
-    """The same shape."""
+    past_keys: Sequence[State]
+    """[B, heads, head_dim, P] for each layer; P is at least 1."""
+    past_values: Sequence[State]
+    """[B, heads, P, head_dim] for each layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +44,19 @@ class StepOutput:
 
     logits: NDArray[np.float32]
     """[B, T, network heads, categories], raw."""
-    new_keys: NDArray[np.float32]
+    new_keys: State
+    """[layers, B, heads, head_dim, T]."""
+    new_values: State
     """[layers, B, heads, T, head_dim]."""
-    new_values: NDArray[np.float32]
-    """The same shape."""
 
 
 class Network(Protocol):
     """Whatever can compute a step."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sizes and type of keys and values."""
+        ...
 
     def run(self, step: StepInput) -> StepOutput:
         """Compute ``step``; blocks."""
@@ -67,17 +75,38 @@ class CausalSession(OnnxSession):
         self, pack: CausalPack, *, provider: ProviderChoice = "auto", intra_op_threads: int = 0
     ) -> None:
         super().__init__(pack, provider=provider, intra_op_threads=intra_op_threads)
-        self._geometry = Geometry(pack.layers, pack.heads, pack.head_dim, pack.max_positions)
-        self.check_names(_INPUTS, _OUTPUTS)
+        self._keys = [f"past_keys.{layer}" for layer in range(pack.layers)]
+        self._values = [f"past_values.{layer}" for layer in range(pack.layers)]
+        self.check_names(("input_ids", "position_ids", "past_length", *self._keys, *self._values), _OUTPUTS)
         heads = 1 + max(entry.head for entry in pack.roles.values() if entry.head is not None)
         for entry, axis, size in (
-            ("past_keys", 0, pack.layers),
-            ("past_keys", 2, pack.heads),
-            ("past_keys", 4, pack.head_dim),
+            *(
+                (name, axis, size)
+                for name in self._keys
+                for axis, size in ((1, pack.heads), (2, pack.head_dim))
+            ),
+            *(
+                (name, axis, size)
+                for name in self._values
+                for axis, size in ((1, pack.heads), (3, pack.head_dim))
+            ),
+            ("new_keys", 0, pack.layers),
             ("logits", 2, heads),
             ("logits", 3, len(pack.categories)),
         ):
             self.check_axis(entry, axis, size)
+        self.geometry = Geometry(pack.layers, pack.heads, pack.head_dim, pack.max_positions, self._dtype())
+        """Sizes and type of keys and values."""
+
+    def _dtype(self) -> np.dtype[Any]:
+        kinds = {
+            each.type for each in self._session.get_inputs() if each.name in {*self._keys, *self._values}
+        }
+        if len(kinds) > 1 or not kinds <= _DTYPES.keys():
+            raise self.refusal(
+                f"keys and values are {', '.join(sorted(kinds))}, must be one of {', '.join(_DTYPES)}"
+            )
+        return np.dtype(_DTYPES[kinds.pop()])
 
     def run(self, step: StepInput) -> StepOutput:
         """Compute ``step``; blocks."""
@@ -87,17 +116,15 @@ class CausalSession(OnnxSession):
                 "input_ids": step.input_ids,
                 "position_ids": step.position_ids,
                 "past_length": step.past_length,
-                "past_keys": step.past_keys,
-                "past_values": step.past_values,
+                **dict(zip(self._keys, step.past_keys, strict=True)),
+                **dict(zip(self._values, step.past_values, strict=True)),
             },
         )
         return StepOutput(logits, keys, values)
 
     def warm_up(self) -> None:
         """Compute the shapes that will come first, so that the first stream does not pay for them."""
-        sizes = self._geometry
-        for rows, tokens, past in ((1, 1, 0), (1, 2, 32), (4, 8, 64), (1, 64, 0)):
-            shape = (sizes.layers, rows, sizes.heads, past, sizes.head_dim)
-            zeros = np.zeros(shape, np.float32)
+        for rows, tokens, past in ((1, 1, 1), (1, 2, 64), (4, 8, 64), (1, 64, 1)):
             ids = np.zeros((rows, tokens), np.int64)
-            self.run(StepInput(ids, ids, np.full(rows, past, np.int64), zeros, zeros))
+            keys, values = self.geometry.keys(past, rows), self.geometry.values(past, rows)
+            self.run(StepInput(ids, ids, np.full(rows, past, np.int64), list(keys), list(values)))

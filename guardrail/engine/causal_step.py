@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from guardrail.engine.anchoring import Pass
 from guardrail.engine.batcher import Slice
-from guardrail.engine.cache import Geometry, KeyValueCache, PastAssembler
+from guardrail.engine.cache import Geometry, KeyValueCache, State
 from guardrail.engine.causal_session import Network, StepInput
 from guardrail.engine.job import Job
+from guardrail.engine.seating import Seating
 
 Logits = NDArray[np.float32]
 
@@ -64,7 +65,7 @@ class CausalJob(Job[Logits]):
             self.cache = self.cache.emptied()
         return self._passes[0].ids[self._fed : self._fed + tokens]
 
-    def advance(self, logits: Logits, keys: NDArray[np.float32], values: NDArray[np.float32]) -> bool:
+    def advance(self, logits: Logits, keys: State, values: State) -> bool:
         """Take in what a step gave for the ids handed out last; True when that was the last of it."""
         tokens = logits.shape[0]
         current = self._passes[0]
@@ -91,25 +92,26 @@ class CausalStep:
 
     def __init__(self, network: Network, geometry: Geometry) -> None:
         self._network = network
-        self._assembler = PastAssembler(geometry)
+        self._seating = Seating(geometry)
 
     def compute(self, slices: Sequence[Slice[CausalJob]]) -> list[bool]:
         """Feed the slices, one row each; which of their jobs are complete now. Blocks."""
         rows, longest = len(slices), max(each.tokens for each in slices)
+        ids = [each.work.next_ids(each.tokens) for each in slices]
+        past = self._seating.seat([each.work.cache for each in slices])
         input_ids = np.zeros((rows, longest), np.int64)
         position_ids = np.zeros((rows, longest), np.int64)
         past_length = np.zeros(rows, np.int64)
-        for row, each in enumerate(slices):
-            input_ids[row, : each.tokens] = each.work.next_ids(each.tokens)
-            past_length[row] = past = each.work.cache.length
-            position_ids[row, : each.tokens] = np.arange(past, past + each.tokens)
-        keys, values = self._assembler.assemble([each.work.cache for each in slices])
-        output = self._network.run(StepInput(input_ids, position_ids, past_length, keys, values))
+        for row, each, own in zip(past.seats, slices, ids, strict=True):
+            past_length[row] = begin = each.work.cache.length
+            input_ids[row, : each.tokens] = own
+            position_ids[row, : each.tokens] = np.arange(begin, begin + each.tokens)
+        output = self._network.run(StepInput(input_ids, position_ids, past_length, past.keys, past.values))
         return [
             each.work.advance(
                 output.logits[row, : each.tokens],
-                output.new_keys[:, row, :, : each.tokens],
+                output.new_keys[:, row, ..., : each.tokens],
                 output.new_values[:, row, :, : each.tokens],
             )
-            for row, each in enumerate(slices)
+            for row, each in zip(past.seats, slices, strict=True)
         ]

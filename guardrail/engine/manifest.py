@@ -40,6 +40,8 @@ class Pack:
     family: str
     license: str
     model_path: Path
+    cuda_model_path: Path
+    """The same network as CUDA runs it best; often the same file."""
     tokenizer_path: Path
     opset: int
     categories: tuple[str, ...]
@@ -63,7 +65,7 @@ class File(BaseModel):
 
 
 class ModelFile(File):
-    """The network's file."""
+    """A network's file."""
 
     opset: int
 
@@ -90,6 +92,10 @@ class Manifest(BaseModel):
     family: str
     license: str
     model: ModelFile
+    cuda_model: ModelFile | None = None
+    """The network in another arithmetic, to be run on CUDA."""
+    weights: File | None = None
+    """External data of the networks."""
     tokenizer: File
     calibration: dict[Role, dict[str, Line]]
     operating_points: dict[Role, dict[str, dict[int, Score] | None]]
@@ -128,6 +134,8 @@ def common(
         PackError: a table lacks an entry, or a file is missing or not the one the manifest means.
     """
     _check_tables(directory, manifest, categories, judged)
+    if manifest.weights is not None:
+        _checked_file(directory, manifest.weights)
     return {
         "directory": directory,
         "name": manifest.name,
@@ -135,6 +143,7 @@ def common(
         "family": manifest.family,
         "license": manifest.license,
         "model_path": _checked_file(directory, manifest.model),
+        "cuda_model_path": _checked_file(directory, manifest.cuda_model or manifest.model),
         "tokenizer_path": _checked_file(directory, manifest.tokenizer),
         "opset": manifest.model.opset,
         "categories": tuple(categories),

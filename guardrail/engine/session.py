@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime as ort
@@ -22,6 +23,8 @@ from guardrail.errors import PackError, ProviderError
 ProviderChoice = Literal["auto", "cpu", "cuda"]
 Provider = Literal["cpu", "cuda"]
 
+_SLOWER_ON_CPU = ["SkipLayerNormFusion"]
+"""The fused operator takes five times what its two parts take there."""
 _LOG_ERRORS_ONLY = 3
 _LOG_FATAL_ONLY = 4
 
@@ -53,8 +56,9 @@ class OnnxSession:
                     "the onnxruntime-gpu package with CUDA and cuDNN: "
                     "pip install 'onnxruntime-gpu[cuda,cudnn]'"
                 )
-            session = _open(pack, ["CPUExecutionProvider"], intra_op_threads)
+            session = _open(pack, pack.model_path, ["CPUExecutionProvider"], intra_op_threads)
         self._session = session
+        self._path = pack.model_path if obstacle else pack.cuda_model_path
         self.provider: Provider = "cpu" if obstacle else "cuda"
         """What runs."""
         self.why_not_cuda = obstacle
@@ -83,20 +87,29 @@ class OnnxSession:
 
     def refusal(self, reason: str) -> PackError:
         """What is said of a network that cannot be used."""
-        return PackError(str(self._pack.directory), f"{self._pack.model_path.name}: {reason}")
+        return PackError(str(self._pack.directory), f"{self._path.name}: {reason}")
 
 
-def _open(pack: Pack, providers: list[Any], intra_op_threads: int) -> Any:
+def _open(pack: Pack, path: Path, providers: list[Any], intra_op_threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS_ONLY
     # Threads that spin between steps take the core that the streams need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # CPUs without VNNI add two 8-bit products in 16 bits, where they may not fit: exact, not fast, there.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    # A plan of memory is kept for every shape that ever came, and shapes here never end.
+    options.enable_mem_pattern = False
     try:
-        return ort.InferenceSession(str(pack.model_path), options, providers=providers)
+        return ort.InferenceSession(
+            str(path),
+            options,
+            providers=providers,
+            disabled_optimizers=_SLOWER_ON_CPU if len(providers) == 1 else [],
+        )
     except Exception as error:  # the runtime has an exception type a status code, with no common root
-        raise PackError(str(pack.directory), f"{pack.model_path.name} cannot be loaded: {error}") from error
+        raise PackError(str(pack.directory), f"{path.name} cannot be loaded: {error}") from error
 
 
 def _open_cuda(pack: Pack, intra_op_threads: int) -> tuple[Any, str]:
@@ -106,7 +119,8 @@ def _open_cuda(pack: Pack, intra_op_threads: int) -> tuple[Any, str]:
     try:
         with contextlib.redirect_stdout(said):  # it prints what it cannot find
             ort.preload_dlls()
-        session = _open(pack, ["CUDAExecutionProvider", "CPUExecutionProvider"], intra_op_threads)
+        providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        session = _open(pack, pack.cuda_model_path, providers, intra_op_threads)
     finally:
         ort.set_default_logger_severity(_LOG_ERRORS_ONLY)
     if session.get_providers()[0] == "CUDAExecutionProvider":

@@ -23,11 +23,13 @@ from guardrail.engine.pack import load_pack
 from tests.engine.window_packs import toy_tokenizer, write_window_pack
 
 CATEGORIES = ("crime", "self_harm")
-GEOMETRY = Geometry(layers=2, heads=1, head_dim=2, max_positions=64)
+GEOMETRY = Geometry(layers=2, heads=1, head_dim=2, max_positions=64, dtype=np.dtype(np.float32))
 
 
 class ToyNetwork:
     """A network whose logits prove what it was shown; ``gate`` and ``broken`` are for the runner's tests."""
+
+    geometry = GEOMETRY
 
     def __init__(self):
         self.shapes = []
@@ -45,16 +47,17 @@ class ToyNetwork:
         rows, tokens = step.input_ids.shape
         self.shapes.append((rows, tokens))
         own = np.stack([step.input_ids, step.position_ids], axis=-1).astype(np.float32)
-        new_keys = np.broadcast_to(own[None, :, None], (2, rows, 1, tokens, 2)).copy()
+        new_values = np.broadcast_to(-own[None, :, None], (2, rows, 1, tokens, 2)).copy()
         logits = np.zeros((rows, tokens, 2, len(CATEGORIES)), np.float32)
         for row in range(rows):
-            seen = np.concatenate([step.past_keys[1, row, 0, : step.past_length[row]], own[row]])
-            values = np.concatenate([step.past_values[0, row, 0, : step.past_length[row]], -own[row]])
+            length = step.past_length[row]
+            seen = np.concatenate([step.past_keys[1][row, 0, :, :length].T, own[row]])
+            values = np.concatenate([step.past_values[0][row, 0, :length], -own[row]])
             assert (seen == -values).all()
             checksums = np.cumsum((seen[:, 0].astype(np.int64) + 7) * (seen[:, 1].astype(np.int64) + 3))
             for token, checksum in enumerate(checksums[step.past_length[row] :]):
                 logits[row, token] = [[checksum % 101, checksum % 103], [checksum % 107, checksum % 109]]
-        return StepOutput(logits, new_keys, -new_keys)
+        return StepOutput(logits, -new_values.swapaxes(-1, -2), new_values)
 
 
 def write_toy_pack(directory: Path, **changes) -> Path:

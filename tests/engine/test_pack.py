@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from guardrail.core.verdicts import Role
@@ -112,3 +114,25 @@ def test_a_changed_network_is_noticed(write_pack, tmp_path):
 
     with pytest.raises(PackError, match=r"model\.onnx: checksum"):
         load_pack(directory)
+
+
+def test_a_pack_may_bring_another_network_for_cuda_and_weights_for_both(write_pack, tmp_path):
+    directory = write_pack(tmp_path / "toy")
+    assert load_pack(directory).cuda_model_path == directory / "model.onnx"
+
+    (directory / "cuda.onnx").write_bytes(b"another")
+    (directory / "weights.bin").write_bytes(b"many numbers")
+    files = {
+        name: {"file": name, "sha256": hashlib.sha256((directory / name).read_bytes()).hexdigest()}
+        for name in ("cuda.onnx", "weights.bin")
+    }
+    write_pack(directory, cuda_model=files["cuda.onnx"] | {"opset": 17}, weights=files["weights.bin"])
+    pack = load_pack(directory)
+    assert (pack.model_path.name, pack.cuda_model_path.name) == ("model.onnx", "cuda.onnx")
+
+    for name in files:
+        whole = (directory / name).read_bytes()
+        (directory / name).write_bytes(whole[:-1])
+        with pytest.raises(PackError, match=f"{name}: checksum"):
+            load_pack(directory)
+        (directory / name).write_bytes(whole)

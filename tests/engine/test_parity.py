@@ -11,11 +11,9 @@ import pytest
 from guardrail.core.verdicts import Role
 from guardrail.engine.loading import load_scorer
 
-# Invariant 11: floats summed in another order, after the sigmoid.
-TOLERANCE = 1e-3
-# Golden scores come from the training framework in full precision; the shipped network is quantised. The same
-# number stands where they are written; measured differences are below 0.01.
-GOLDEN_TOLERANCE = 0.03
+# Golden scores come from the training framework in full precision; the shipped network computes in integers. The
+# same number stands where they are written; measured differences are below 0.035.
+GOLDEN_TOLERANCE = 0.05
 GOLDEN = Path(__file__).resolve().parents[2] / "classifiers" / "default" / "golden.jsonl"
 
 PROMPT = "My neighbour keeps parking in front of my garage. What can I do about it, calmly?"
@@ -50,14 +48,8 @@ async def score(scorer, pieces, *, prompt=PROMPT):
     return scores
 
 
-def assert_close(got, expected, tolerance=TOLERANCE):
-    assert [token.span for token in got] == [token.span for token in expected]
-    for one, other in zip(got, expected, strict=True):
-        assert one.scores == pytest.approx(other.scores, abs=tolerance)
-
-
 async def test_word_by_word_is_the_whole(scorer):
-    assert_close(await score(scorer, words(ANSWER)), await score(scorer, [ANSWER]))
+    assert await score(scorer, words(ANSWER)) == await score(scorer, [ANSWER])
 
 
 async def test_more_than_a_thousand_tokens_are_the_same_however_cut(scorer):
@@ -69,18 +61,18 @@ async def test_more_than_a_thousand_tokens_are_the_same_however_cut(scorer):
     in_sevens = ["".join(pieces[start : start + 7]) for start in range(0, len(pieces), 7)]
     in_nineties = ["".join(pieces[start : start + 90]) for start in range(0, len(pieces), 90)]
     for cut in (in_sevens, in_nineties):
-        assert_close(await score(scorer, cut), whole)
+        assert await score(scorer, cut) == whole
 
 
 async def test_alone_is_the_same_as_in_a_batch(scorer):
-    """invariant 11: a score does not depend on its neighbours in the batch (within 1e-3)."""
+    """invariant 11: a score does not depend on its neighbours in the batch not in a bit of it."""
     prompts = ["Hi.", PROMPT, PROMPT * 3, "Tell me a story about the sea and a small boat. " * 4]
     alone = [await score(scorer, words(ANSWER), prompt=prompt) for prompt in prompts]
     steps = scorer.runner.counts.steps
     together = await asyncio.gather(*(score(scorer, words(ANSWER), prompt=prompt) for prompt in prompts))
 
     for got, expected in zip(together, alone, strict=True):
-        assert_close(got, expected)
+        assert got == expected
     # They did share steps.
     assert scorer.runner.counts.steps - steps < len(prompts) * len(words(ANSWER))
 
@@ -93,7 +85,7 @@ async def test_a_fork_is_the_same_as_a_fresh_conversation(scorer):
     fork = lane.fork()
     await lane.extend("Something else altogether, and rather long, goes first.")
 
-    assert_close(await fork.extend(ANSWER), await score(scorer, [ANSWER]))
+    assert await fork.extend(ANSWER) == await score(scorer, [ANSWER])
 
 
 async def test_a_tentative_word_leaves_no_trace(scorer):
@@ -106,7 +98,7 @@ async def test_a_tentative_word_leaves_no_trace(scorer):
         await lane.extend(word + "xy", tentative=True)
         scores += await lane.extend(word)
 
-    assert_close(scores, await score(scorer, [ANSWER]))
+    assert scores == await score(scorer, [ANSWER])
 
 
 async def test_scores_agree_with_the_training_framework(scorer, real_pack_directory):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from guardrail.engine import session as session_module
@@ -52,13 +54,31 @@ def test_a_provider_that_silently_falls_back_is_an_error_too(pack, monkeypatch):
     assert OnnxSession(pack, provider="auto").provider == "cpu"
 
 
+@pytest.mark.parametrize(("cuda", "file"), [(True, "model_cuda.onnx"), (False, "model.onnx")])
+def test_what_is_opened_is_the_network_for_what_runs(cuda, file, pack, monkeypatch):
+    opened = []
+
+    class Runtime:
+        def __init__(self, path, *_, **__):
+            opened.append(Path(path).name)
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider" if cuda else "CPUExecutionProvider"]
+
+    monkeypatch.setattr(session_module, "_cuda_obstacle", lambda: "" if cuda else "none here")
+    monkeypatch.setattr(session_module.ort, "InferenceSession", Runtime)
+
+    assert OnnxSession(pack, provider="auto").provider == ("cuda" if cuda else "cpu")
+    assert opened == [file]
+
+
 def test_a_file_that_is_no_network_is_a_pack_error(toy_pack):
     with pytest.raises(PackError, match=r"model\.onnx cannot be loaded"):
         OnnxSession(toy_pack, provider="cpu")
 
 
 def test_a_network_that_takes_or_gives_something_else_is_refused(session):
-    given = ["input_ids", "position_ids", "past_length", "past_keys", "past_values"]
+    given = [entry.name for entry in session._session.get_inputs()]
     session.check_names(given, ["logits"])
     for inputs, outputs, reason in (
         ([*given, "attention_mask"], [], "has no input 'attention_mask'"),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from classifiers.default.architecture import CATEGORIES, ROLES, Architecture
-from classifiers.default.manifest import OPSET, manifest, sha256, uncalibrated
+from classifiers.default.manifest import CUDA_MODEL, MODEL, OPSET, WEIGHTS, manifest, sha256, uncalibrated
 from guardrail.core.verdicts import Role
 from guardrail.engine.pack import load_pack
 from guardrail.errors import PackError
@@ -19,7 +19,8 @@ from guardrail.policy.taxonomy import CATEGORIES as TAXONOMY
 @pytest.fixture
 def written(tmp_path, pack_directory):
     """Write a pack of a made-up model with these measurements, and read it as the engine does."""
-    (tmp_path / "model.onnx").write_bytes(b"a network")
+    for name in (MODEL, CUDA_MODEL, WEIGHTS):
+        (tmp_path / name).write_bytes(b"a network's " + name.encode())
     shutil.copy(pack_directory / "tokenizer.json", tmp_path)
 
     def write(measured, arch=None):

@@ -1,0 +1,120 @@
+"""Seats: the past of a step's rows, side by side, whoever sat there before."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardrail.engine.cache import KeyValueCache
+from guardrail.engine.seating import Seating
+from tests.engine.caches import SIZES, content, some
+
+
+def filled(*lengths, seed=0):
+    caches = []
+    for number, length in enumerate(lengths):
+        cache = KeyValueCache(SIZES)
+        if length:
+            cache.append(*some(length, seed + number))
+        caches.append(cache)
+    return caches
+
+
+def assert_seated(past, caches):
+    """Every cache has a row of its own, with all it remembers and nothing that is no number."""
+    assert sorted(past.seats) == list(range(len(caches)))
+    assert len(past.keys) == len(past.values) == SIZES.layers
+    for layer, (keys, values) in enumerate(zip(past.keys, past.values, strict=True)):
+        positions = keys.shape[-1]
+        assert keys.shape == (len(caches), SIZES.heads, SIZES.head_dim, positions)
+        assert values.shape == (len(caches), SIZES.heads, positions, SIZES.head_dim)
+        assert keys.flags.c_contiguous
+        assert values.flags.c_contiguous
+        for seat, cache in zip(past.seats, caches, strict=True):
+            assert cache.length <= positions
+            expected = content(cache)[layer]
+            np.testing.assert_array_equal(keys[seat, ..., : cache.length], expected)
+            np.testing.assert_array_equal(values[seat, :, : cache.length], -expected.swapaxes(-1, -2))
+
+
+def test_a_step_of_new_lanes_has_one_position_at_least():
+    past = Seating(SIZES).seat(filled(0, 0))
+
+    assert past.keys[0].shape[-1] >= 1
+
+
+def test_positions_are_rounded_up_but_not_over_what_the_network_has():
+    seating = Seating(SIZES)
+
+    assert [seating.seat(filled(length)).keys[0].shape[-1] for length in (1, 64, 65, 100)] == [
+        64,
+        64,
+        100,
+        100,
+    ]
+
+
+def test_rows_of_different_lengths_stand_side_by_side():
+    seating = Seating(SIZES)
+    for seed, lengths in enumerate(((5, 0, 40), (3, 9), (1, 1, 1, 50))):
+        caches = filled(*lengths, seed=10 * seed)
+        assert_seated(seating.seat(caches), caches)
+
+
+def test_who_goes_on_keeps_the_seat_and_is_not_copied_again():
+    seating = Seating(SIZES)
+    caches = filled(5, 6, 7)
+    first = seating.seat(caches)
+    # What was there before is not written again: spoilt on purpose, it stays spoilt.
+    first.keys[0][first.seats[1], ..., 0] = 77
+    for seed, cache in enumerate(caches):
+        cache.append(*some(2, seed))
+    again = seating.seat(caches[::-1])
+
+    assert again.seats == first.seats[::-1]
+    assert (again.keys[0][again.seats[1], ..., 0] == 77).all()
+
+
+def test_a_lane_that_sits_too_far_back_is_moved():
+    seating = Seating(SIZES)
+    caches = filled(5, 6, 7)
+    last = caches[seating.seat(caches).seats.index(2)]
+
+    assert_seated(seating.seat([last]), [last])
+
+
+def test_two_forks_of_one_slab_have_a_seat_each():
+    (cache,) = filled(5)
+    caches = [cache.fork(), cache.fork(), cache]
+
+    assert_seated(Seating(SIZES).seat(caches), caches)
+
+
+def test_a_departed_lane_is_not_taken_for_a_new_one():
+    seating = Seating(SIZES)
+    for seed in range(50):
+        caches = filled(3, seed=seed)  # likely to stand in memory where the last one stood
+        assert_seated(seating.seat(caches), caches)
+        del caches
+        gc.collect()
+
+
+@given(st.data())
+def test_any_order_of_steps_shows_everyone_their_own_past(data):
+    seating = Seating(SIZES)
+    caches = filled(0, 3, 30)
+    for number in range(data.draw(st.integers(1, 8))):
+        chosen = data.draw(st.lists(st.sampled_from(range(len(caches))), min_size=1, unique=True))
+        taken = [caches[which] for which in chosen]
+        assert_seated(seating.seat(taken), taken)
+        for which in chosen:
+            match data.draw(st.sampled_from(["append", "fork", "replace", "rest"])):
+                case "append" if caches[which].length <= 80:
+                    caches[which].append(*some(data.draw(st.integers(1, 20)), number))
+                case "fork" if len(caches) < 7:
+                    caches.append(caches[which].fork())
+                case "replace":
+                    caches[which] = caches[which].emptied()
