@@ -1,0 +1,187 @@
+"""What becomes of the streams when twice as many come as the engine can carry? Once under each stance.
+
+Capacity is measured first: streams whose text comes as fast as it is taken, so that steps are as wide as they
+get. Then streams paced alike come in three waves: a quarter of the capacity (``before``), ``LOAD`` times the
+capacity (``during``) and a quarter again (``after``). Driver, core, policy and engine are the real ones, in one
+process without a network; the text is harmless, so every intervention is the overload's doing.
+
+Delays are from the arrival of a character to its release, by stream and chunk. Compare ``during`` with
+``before``, ``after`` with ``before``, and the stances with each other; ``capacity_words_per_s`` says what the
+machine had to give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from guardrail import observer as records
+from guardrail.app.wiring import Settings, assemble
+from guardrail.core.conversation import Turn
+from guardrail.core.verdicts import Role
+from guardrail.policy.rules import Policy, StanceName, Timing
+from guardrail.transports.driver import StreamDriver
+from guardrail.transports.outputs import Released, StreamClosed, StreamOpening
+from guardrail.transports.services import Services
+from guardrail.transports.tasks import spawn
+
+LOAD = 2.0
+"""Streams asked for, as a multiple of what the engine carries."""
+STANCES: Sequence[StanceName] = ("pass", "hold", "redirect")
+TIMING = Timing(scoring_deadline_ms=1000, abandon_ms=5000)
+_WORDS_PER_CHUNK = 10
+_CHUNKS_PER_S = 8.0
+_OVERLOAD_S = 12.0
+_CALM_S = 4.0
+_CAPACITY_STREAMS, _CAPACITY_CHUNKS = 32, 24
+_SENTENCE = "The river walks slowly past the old mill and the children count the boats on their way home. "
+_WORDS = (_SENTENCE * 10).split()
+_PROMPT = (Turn(Role.USER, "Please describe an afternoon at the river. " * 3),)
+
+
+@dataclass(slots=True)
+class _Wave:
+    """What a wave of streams came to."""
+
+    closed: list[StreamClosed] = field(default_factory=list)
+    delays_s: list[float] = field(default_factory=list)
+
+
+class _Ledger:
+    """Counts what the streams report."""
+
+    def __init__(self) -> None:
+        self.failures: Counter[str] = Counter()
+        self.scoring_s: list[float] = []
+
+    def record(self, record: records.Record) -> None:
+        match record:
+            case records.ScoringFailed():
+                self.failures[f"{record.reason}/{record.stance}"] += 1
+            case records.SegmentScored():
+                self.scoring_s.append(record.latency_s)
+            case _:
+                pass
+
+
+async def measure() -> dict[str, object]:
+    """Outcomes and delays before, during and after the overload, a stance each."""
+    sidecar = await asyncio.to_thread(assemble, Settings(threads=1), offline=True)
+    try:
+        capacity = await _capacity(sidecar.services)
+        rate = _WORDS_PER_CHUNK * _CHUNKS_PER_S
+        carried = max(2, round(capacity / rate))
+        stances = {}
+        for stance in STANCES:
+            services = replace(sidecar.services, policy=under(sidecar.services.policy, stance))
+            stances[stance] = await _stance(services, carried)
+    finally:
+        await asyncio.to_thread(sidecar.close)
+    return {"capacity_words_per_s": round(capacity), "streams_carried": carried, "stances": stances}
+
+
+def under(policy: Policy, stance: StanceName) -> Policy:
+    """``policy`` with one stance for everything and deadlines short enough to be met in a benchmark."""
+    return replace(policy, on_failure=stance, timing=TIMING)
+
+
+async def _capacity(services: Services) -> float:
+    """Words a second that the engine scores for streams that wait for it."""
+    patient = replace(services, policy=replace(services.policy, timing=Timing(scoring_deadline_ms=300_000, abandon_ms=300_000)))
+    await _wave(patient, 4, 4, 0.0)  # warm
+    began = time.perf_counter()
+    await _wave(patient, _CAPACITY_STREAMS, _CAPACITY_CHUNKS, 0.0)
+    return _CAPACITY_STREAMS * _CAPACITY_CHUNKS * _WORDS_PER_CHUNK / (time.perf_counter() - began)
+
+
+async def _stance(services: Services, carried: int) -> dict[str, Any]:
+    few, many = max(1, carried // 4), round(carried * LOAD)
+    report = {}
+    for phase, streams, lasts_s in (
+        ("before", few, _CALM_S),
+        ("during", many, _OVERLOAD_S),
+        ("after", few, _CALM_S),
+    ):
+        ledger = _Ledger()
+        wave = await _wave(
+            replace(services, observer=ledger), streams, round(lasts_s * _CHUNKS_PER_S), 1 / _CHUNKS_PER_S
+        )
+        report[phase] = {"streams": streams, **_account(wave, ledger)}
+    return report
+
+
+def _account(wave: _Wave, ledger: _Ledger) -> dict[str, Any]:
+    unscanned: Counter[str] = Counter()
+    for closed in wave.closed:
+        unscanned.update(closed.unscanned)
+    arrived = sum(closed.arrived for closed in wave.closed)
+    return {
+        "outcomes": dict(Counter(closed.outcome for closed in wave.closed)),
+        "chars": {
+            "arrived": arrived,
+            "released": sum(closed.released for closed in wave.closed),
+            "withheld": sum(closed.withheld for closed in wave.closed),
+            "inserted": sum(closed.inserted for closed in wave.closed),
+            "unscanned": dict(unscanned),
+        },
+        "scoring_failures": dict(ledger.failures),
+        "release_delay_ms": _percentiles(wave.delays_s),
+        "scoring_ms": _percentiles(ledger.scoring_s),
+    }
+
+
+def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(seconds) or [0.0]
+    return {
+        f"p{share:g}": round(ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))] * 1000, 1)
+        for share in (50, 90, 99, 100)
+    }
+
+
+async def _wave(services: Services, streams: int, chunks: int, pace_s: float) -> _Wave:
+    """Streams side by side, each from its opening to its end."""
+    wave = _Wave()
+    async with asyncio.TaskGroup() as group:
+        for number in range(streams):
+            # Spread over one pace, as streams of different people are.
+            group.create_task(_stream(services, f"s-{number}", chunks, pace_s, pace_s * number / streams, wave))
+    return wave
+
+
+async def _stream(
+    services: Services, name: str, chunks: int, pace_s: float, wait_s: float, wave: _Wave
+) -> None:
+    await asyncio.sleep(wait_s)
+    driver = StreamDriver(StreamOpening(name, "bench", "bench", _PROMPT), services)
+    await driver.start()
+    arrivals: list[tuple[int, float]] = []  # end of each chunk, and when it came
+    reading = spawn(_read(driver, arrivals, wave), name=f"reading {name}")
+    due = time.perf_counter()
+    end = 0
+    for number in range(chunks):
+        first = number * _WORDS_PER_CHUNK
+        text = "".join(" " + _WORDS[i % len(_WORDS)] for i in range(first, first + _WORDS_PER_CHUNK))
+        end += len(text)
+        arrivals.append((end, time.perf_counter()))
+        await driver.chunk("choice/0", text)
+        if reading.done():
+            break  # the stream has ended: a real upstream would have been stopped
+        due += pace_s
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+    await driver.end()
+    await reading
+
+
+async def _read(driver: StreamDriver, arrivals: Sequence[tuple[int, float]], wave: _Wave) -> None:
+    waiting = 0
+    async for output in driver.outputs():
+        if isinstance(output, Released):
+            while waiting < len(arrivals) and arrivals[waiting][0] <= output.end:
+                wave.delays_s.append(time.perf_counter() - arrivals[waiting][1])
+                waiting += 1
+        elif isinstance(output, StreamClosed):
+            wave.closed.append(output)

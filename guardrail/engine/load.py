@@ -1,0 +1,102 @@
+"""How far behind an engine is, and when it says no.
+
+Rule 1: *wait* is what goes before a newcomer, in tokens, over the rate at which tokens were fed lately. Lanes
+take turns slice by slice, so a lane stands before a newcomer with one slice, however much it has queued.
+Rule 2: over ``max_wait_s`` the engine is *overloaded* and takes nothing, until the wait has fallen to half of
+that: a door that opens for every step would let each lane in late, and none in time.
+Rule 3: long work (more than a slice: a prompt) is refused from half the wait on, so that what runs already
+goes before what begins.
+Rule 4: less than a full step's work is never too much, however slow the last steps were.
+Rule 5: the queue is bounded in tokens as well, for long work. A lane counts there for a share at most, so
+that no single prompt closes the door to the others.
+
+Pure: no clock, no thread. All counts are tokens, all times seconds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+from math import exp
+
+OPENS_AGAIN_AT = 0.5
+"""The share of ``max_wait_s`` at which an overloaded engine takes work again."""
+_MEMORY_S = 0.5  # of computing: how fast the measured rate follows what steps take
+_LANE_SHARE = 16  # lanes that can fill the queue's bound between them
+
+
+class Backlog:
+    """Tokens that are queued, lane by lane.
+
+    Args:
+        slice_tokens: what a lane is fed in one step at most.
+        max_tokens: bound of the queue.
+    """
+
+    def __init__(self, slice_tokens: int, max_tokens: int) -> None:
+        self._slice_tokens = slice_tokens
+        self._lane_tokens = max(slice_tokens, max_tokens // _LANE_SHARE)
+        self._lanes: defaultdict[Hashable, int] = defaultdict(int)
+        self.tokens = 0
+        """All that is queued."""
+        self.ahead = 0
+        """What is fed before a newcomer's first slice."""
+        self.counted = 0
+        """What is held against ``max_tokens``: of each lane no more than its share."""
+
+    def add(self, lane: Hashable, tokens: int) -> None:
+        """``tokens`` more of a lane are queued; negative where they were fed or given up."""
+        before = self._lanes[lane]
+        after = before + tokens
+        self.tokens += tokens
+        self.ahead += min(after, self._slice_tokens) - min(before, self._slice_tokens)
+        self.counted += min(after, self._lane_tokens) - min(before, self._lane_tokens)
+        if after:
+            self._lanes[lane] = after
+        else:
+            del self._lanes[lane]
+
+
+class LoadMeter:
+    """Whether an engine keeps up.
+
+    Args:
+        max_wait_s: the longest wait that is still all right; infinite for an engine that never says no
+            because of it.
+        step_tokens: what a full step feeds.
+    """
+
+    def __init__(self, max_wait_s: float, step_tokens: int) -> None:
+        self._max_wait_s = max_wait_s
+        self._step_tokens = step_tokens
+        self._rate = 0.0
+        self.overloaded = False
+        """Whether it takes nothing at the moment."""
+
+    @property
+    def tokens_per_s(self) -> float:
+        """The rate at which tokens are fed while there are any; 0 before the first step."""
+        return self._rate
+
+    def stepped(self, tokens: int, step_s: float) -> None:
+        """A step fed ``tokens`` and took ``step_s``. Steps count by the time they took."""
+        if step_s > 0:
+            keep = exp(-step_s / _MEMORY_S) if self._rate else 0.0
+            self._rate = keep * self._rate + (1 - keep) * tokens / step_s
+
+    def wait_s(self, ahead: int) -> float:
+        """How long a newcomer waits behind ``ahead`` tokens; 0 while nothing was measured."""
+        return ahead / self._rate if self._rate else 0.0
+
+    def look(self, ahead: int) -> bool:
+        """Whether an engine with ``ahead`` tokens queued is overloaded; remembers it."""
+        wait_s = self.wait_s(ahead)
+        limit_s = self._max_wait_s * (OPENS_AGAIN_AT if self.overloaded else 1.0)
+        self.overloaded = ahead > self._step_tokens and wait_s > limit_s
+        return self.overloaded
+
+    def turns_away(self, ahead: int, *, long: bool) -> bool:
+        """Whether work must wait outside while ``ahead`` tokens are queued."""
+        if self.look(ahead):
+            return True
+        return long and ahead > self._step_tokens and self.wait_s(ahead) > self._max_wait_s * OPENS_AGAIN_AT
