@@ -20,9 +20,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from guardrail import observer as records
-from guardrail.app.wiring import Settings, assemble
+from guardrail.app.wiring import load_checked_policy
 from guardrail.core.conversation import Turn
 from guardrail.core.verdicts import Role
+from guardrail.engine.loading import load_scorer
+from guardrail.interventions.composer import load_composer
+from guardrail.observer import SilentObserver
 from guardrail.policy.rules import Policy, StanceName, Timing
 from guardrail.transports.driver import StreamDriver
 from guardrail.transports.outputs import Released, StreamClosed, StreamOpening
@@ -70,28 +73,33 @@ class _Ledger:
 
 async def measure() -> dict[str, object]:
     """Outcomes and delays before, during and after the overload, a stance each."""
-    sidecar = await asyncio.to_thread(assemble, Settings(threads=1), offline=True)
+    policy, pack = load_checked_policy(None)
+    scorer = load_scorer(pack, "cpu", intra_op_threads=1, max_wait_s=TIMING.engine_wait_s)
+    services = Services(scorer, policy, load_composer(), SilentObserver(), time.monotonic)
     try:
-        capacity = await _capacity(sidecar.services)
+        capacity = await _capacity(services)
         rate = _WORDS_PER_CHUNK * _CHUNKS_PER_S
         carried = max(2, round(capacity / rate))
         stances = {}
         for stance in STANCES:
-            services = replace(sidecar.services, policy=under(sidecar.services.policy, stance))
-            stances[stance] = await _stance(services, carried)
+            strict = replace(services, policy=under(policy, stance))
+            stances[stance] = await _stance(strict, carried)
     finally:
-        await asyncio.to_thread(sidecar.close)
+        await asyncio.to_thread(scorer.close)
     return {"capacity_words_per_s": round(capacity), "streams_carried": carried, "stances": stances}
 
 
 def under(policy: Policy, stance: StanceName) -> Policy:
     """``policy`` with one stance for everything and deadlines short enough to be met in a benchmark."""
-    return replace(policy, on_failure=stance, timing=TIMING)
+    return replace(policy, on_overload=stance, timing=TIMING)
 
 
 async def _capacity(services: Services) -> float:
     """Words a second that the engine scores for streams that wait for it."""
-    patient = replace(services, policy=replace(services.policy, timing=Timing(scoring_deadline_ms=300_000, abandon_ms=300_000)))
+    patient = replace(
+        services,
+        policy=replace(services.policy, timing=Timing(scoring_deadline_ms=300_000, abandon_ms=300_000)),
+    )
     await _wave(patient, 4, 4, 0.0)  # warm
     began = time.perf_counter()
     await _wave(patient, _CAPACITY_STREAMS, _CAPACITY_CHUNKS, 0.0)
@@ -148,7 +156,9 @@ async def _wave(services: Services, streams: int, chunks: int, pace_s: float) ->
     async with asyncio.TaskGroup() as group:
         for number in range(streams):
             # Spread over one pace, as streams of different people are.
-            group.create_task(_stream(services, f"s-{number}", chunks, pace_s, pace_s * number / streams, wave))
+            group.create_task(
+                _stream(services, f"s-{number}", chunks, pace_s, pace_s * number / streams, wave)
+            )
     return wave
 
 

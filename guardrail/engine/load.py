@@ -1,13 +1,16 @@
 """How far behind an engine is, and when it says no.
 
 Rule 1: *wait* is what goes before a newcomer, in tokens, over the rate at which tokens were fed lately. Lanes
-take turns slice by slice, so a lane stands before a newcomer with one slice, however much it has queued.
-Rule 2: over ``max_wait_s`` the engine is *overloaded* and takes nothing, until the wait has fallen to half of
-that: a door that opens for every step would let each lane in late, and none in time.
+take turns slice by slice, so a lane stands before a newcomer with a few slices, a step's worth, however much
+it has queued.
+Rule 2: work is refused while the wait is over ``max_wait_s``. The door opens for as much as the next step makes
+room for: shutting it until the queue has drained would turn everybody away at once, and then nobody.
 Rule 3: long work (more than a slice: a prompt) is refused from half the wait on, so that what runs already
 goes before what begins.
 Rule 4: less than a full step's work is never too much, however slow the last steps were.
-Rule 5: the queue is bounded in tokens as well, for long work. A lane counts there for a share at most, so
+Rule 5: an engine is *overloaded* from its first refusal for its wait until the wait has fallen to half: what is
+reported does not flicker.
+Rule 6: the queue is bounded in tokens as well, for long work. A lane counts there for a share at most, so
 that no single prompt closes the door to the others.
 
 Pure: no clock, no thread. All counts are tokens, all times seconds.
@@ -19,8 +22,8 @@ from collections import defaultdict
 from collections.abc import Hashable
 from math import exp
 
-OPENS_AGAIN_AT = 0.5
-"""The share of ``max_wait_s`` at which an overloaded engine takes work again."""
+RECOVERED_AT = 0.5
+"""The share of ``max_wait_s`` at which an overloaded engine is not any more, and from which on long work waits."""
 _MEMORY_S = 0.5  # of computing: how fast the measured rate follows what steps take
 _LANE_SHARE = 16  # lanes that can fill the queue's bound between them
 
@@ -29,18 +32,18 @@ class Backlog:
     """Tokens that are queued, lane by lane.
 
     Args:
-        slice_tokens: what a lane is fed in one step at most.
+        step_tokens: what a full step feeds.
         max_tokens: bound of the queue.
     """
 
-    def __init__(self, slice_tokens: int, max_tokens: int) -> None:
-        self._slice_tokens = slice_tokens
-        self._lane_tokens = max(slice_tokens, max_tokens // _LANE_SHARE)
+    def __init__(self, step_tokens: int, max_tokens: int) -> None:
+        self._step_tokens = step_tokens
+        self._lane_tokens = max(step_tokens, max_tokens // _LANE_SHARE)
         self._lanes: defaultdict[Hashable, int] = defaultdict(int)
         self.tokens = 0
         """All that is queued."""
         self.ahead = 0
-        """What is fed before a newcomer's first slice."""
+        """What is fed before a newcomer's work: of each lane no more than a step's worth."""
         self.counted = 0
         """What is held against ``max_tokens``: of each lane no more than its share."""
 
@@ -49,7 +52,7 @@ class Backlog:
         before = self._lanes[lane]
         after = before + tokens
         self.tokens += tokens
-        self.ahead += min(after, self._slice_tokens) - min(before, self._slice_tokens)
+        self.ahead += min(after, self._step_tokens) - min(before, self._step_tokens)
         self.counted += min(after, self._lane_tokens) - min(before, self._lane_tokens)
         if after:
             self._lanes[lane] = after
@@ -71,32 +74,30 @@ class LoadMeter:
         self._step_tokens = step_tokens
         self._rate = 0.0
         self.overloaded = False
-        """Whether it takes nothing at the moment."""
+        """Whether it has refused work for its wait and has not caught up since."""
 
     @property
     def tokens_per_s(self) -> float:
         """The rate at which tokens are fed while there are any; 0 before the first step."""
         return self._rate
 
-    def stepped(self, tokens: int, step_s: float) -> None:
-        """A step fed ``tokens`` and took ``step_s``. Steps count by the time they took."""
+    def stepped(self, tokens: int, step_s: float, ahead: int) -> None:
+        """A step fed ``tokens``, took ``step_s`` and left ``ahead``. Steps count by the time they took."""
         if step_s > 0:
             keep = exp(-step_s / _MEMORY_S) if self._rate else 0.0
             self._rate = keep * self._rate + (1 - keep) * tokens / step_s
+        if not self._exceeds(self._max_wait_s * RECOVERED_AT, ahead):
+            self.overloaded = False
 
     def wait_s(self, ahead: int) -> float:
         """How long a newcomer waits behind ``ahead`` tokens; 0 while nothing was measured."""
         return ahead / self._rate if self._rate else 0.0
 
-    def look(self, ahead: int) -> bool:
-        """Whether an engine with ``ahead`` tokens queued is overloaded; remembers it."""
-        wait_s = self.wait_s(ahead)
-        limit_s = self._max_wait_s * (OPENS_AGAIN_AT if self.overloaded else 1.0)
-        self.overloaded = ahead > self._step_tokens and wait_s > limit_s
-        return self.overloaded
+    def refuses(self, ahead: int, *, long: bool) -> bool:
+        """Whether work is refused while ``ahead`` tokens are queued; remembers it."""
+        refused = self._exceeds(self._max_wait_s * (RECOVERED_AT if long else 1.0), ahead)
+        self.overloaded = self.overloaded or refused
+        return refused
 
-    def turns_away(self, ahead: int, *, long: bool) -> bool:
-        """Whether work must wait outside while ``ahead`` tokens are queued."""
-        if self.look(ahead):
-            return True
-        return long and ahead > self._step_tokens and self.wait_s(ahead) > self._max_wait_s * OPENS_AGAIN_AT
+    def _exceeds(self, limit_s: float, ahead: int) -> bool:
+        return ahead > self._step_tokens and self.wait_s(ahead) > limit_s

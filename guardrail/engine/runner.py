@@ -76,7 +76,7 @@ class Runner(Generic[J]):
         self._batcher: Batcher[J] = Batcher(limits)
         self._slice_tokens = limits.slice_tokens
         self._max_queued_tokens = max_queued_tokens
-        self._backlog = Backlog(limits.slice_tokens, max_queued_tokens)
+        self._backlog = Backlog(limits.max_batch_tokens, max_queued_tokens)
         self._load = LoadMeter(max_wait_s, limits.max_batch_tokens)
         self._wake = threading.Condition()
         self._arrivals: list[J] = []
@@ -103,9 +103,8 @@ class Runner(Generic[J]):
 
     @property
     def overloaded(self) -> bool:
-        """Whether jobs are turned away because the wait is too long."""
-        with self._wake:
-            return self._load.look(self._backlog.ahead)
+        """Whether jobs were refused because the wait was too long, and it still is not short."""
+        return self._load.overloaded
 
     def submit(self, *jobs: J, admitted: bool = False) -> None:
         """Queue ``jobs``, all or none, from any thread.
@@ -140,7 +139,7 @@ class Runner(Generic[J]):
         queued = backlog.counted if long else backlog.ahead
         if queued + tokens > self._max_queued_tokens:
             return f"{queued} tokens are queued, {tokens} more would pass {self._max_queued_tokens}"
-        if self._load.turns_away(backlog.ahead, long=long):
+        if self._load.refuses(backlog.ahead, long=long):
             return f"what is queued takes {self._load.wait_s(backlog.ahead):.2f} s, which is too long"
         return ""
 
@@ -196,9 +195,9 @@ class Runner(Generic[J]):
         ended_s = time.monotonic()
         done = [each.work for each, last in zip(slices, finished, strict=True) if last]
         tokens, step_s = sum(each.tokens for each in slices), ended_s - started_s
-        with self._wake:
-            self._load.stepped(tokens, step_s)
         self._forget(done, [(each.work.lane, each.tokens) for each in slices])
+        with self._wake:
+            self._load.stepped(tokens, step_s, self._backlog.ahead)
         self.counts.steps += 1
         self.counts.tokens += tokens
         self.counts.padded_tokens += len(slices) * max(each.tokens for each in slices)
@@ -218,5 +217,4 @@ class Runner(Generic[J]):
         with self._wake:
             for lane, count in tokens:
                 self._backlog.add(lane, -count)
-            self._load.look(self._backlog.ahead)
             self._accepted.difference_update(jobs)

@@ -352,7 +352,7 @@ async def test_a_scorer_that_stays_full_counts_as_failed(scorer):
         closed = await stream.finish()
         assert stream.shown() == "Well said."
         assert "overload" in {record.reason for record in stream.ledger.all(records.ScoringFailed)}
-        assert closed.unscanned == {"failure": 10}
+        assert closed.unscanned == {"overload": 10}
 
 
 async def test_the_strictest_category_decides(scorer):
