@@ -140,8 +140,10 @@ class Timing:
 
     @property
     def engine_wait_s(self) -> float:
-        """How long what is queued may take before the engine refuses more: half the scoring deadline, so that
-        what it takes is scored in time even if it had to ask more than once."""
+        """How long what is queued may take before the engine refuses more.
+
+        Half the scoring deadline: what is taken is scored in time, even if it had to ask more than once.
+        """
         return self.scoring_deadline_ms / 2000
 
 
