@@ -130,5 +130,7 @@ def assemble(
         # Who waits for a file has time; text of a stream has a deadline.
         max_wait_s=inf if offline else policy.timing.engine_wait_s,
     )
+    if told is not None:
+        told.watch(scorer)
     services = Services(scorer, policy, composer, observer, time.monotonic)
     return Sidecar(services, scorer, pack, told)

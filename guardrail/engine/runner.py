@@ -9,6 +9,7 @@ dropped before their next step. What a step computes is its family's business (`
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -23,6 +24,8 @@ from guardrail.engine.load import Backlog, LoadMeter
 from guardrail.errors import OverloadedError, ScoringError
 
 J = TypeVar("J", bound=Job[Any])
+
+_log = logging.getLogger(__name__)
 
 
 class Step(Protocol[J]):
@@ -78,6 +81,7 @@ class Runner(Generic[J]):
         self._max_queued_tokens = max_queued_tokens
         self._backlog = Backlog(limits.max_batch_tokens, max_queued_tokens)
         self._load = LoadMeter(max_wait_s, limits.max_batch_tokens)
+        self._said_overloaded = False
         self._wake = threading.Condition()
         self._arrivals: list[J] = []
         self._accepted: set[J] = set()
@@ -205,12 +209,25 @@ class Runner(Generic[J]):
         self.recent_step_s.append(step_s)
         if self.on_step is not None:
             self.on_step(step_s, tokens)
+        self._say_overload()
         self.counts.jobs_done += len(done)
         for each, last in zip(slices, finished, strict=True):
             if last:
                 each.work.finish()
             else:
                 self._batcher.push(each.work, ended_s)
+
+    def _say_overload(self) -> None:
+        """One line in the log when it begins, and one when it is over."""
+        overloaded = self._load.overloaded
+        if overloaded == self._said_overloaded:
+            return
+        self._said_overloaded = overloaded
+        rate = self._load.tokens_per_s
+        if overloaded:
+            _log.warning("the engine is overloaded: %d tokens wait at %.0f a second", self.queued_tokens, rate)
+        else:
+            _log.warning("the engine has caught up, at %.0f tokens a second", rate)
 
     def _forget(self, jobs: Iterable[J], tokens: Iterable[tuple[Hashable, int]]) -> None:
         """Take each lane's ``tokens`` off the queue, and jobs that are over one way or another."""
