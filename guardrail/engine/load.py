@@ -3,17 +3,19 @@
 Rule 1: *wait* is what goes before a newcomer, in tokens, over the rate at which tokens were fed lately. Lanes
 take turns slice by slice, so a lane stands before a newcomer with a few slices, a step's worth, however much
 it has queued.
-Rule 2: work is refused while the wait is over ``max_wait_s``. The door opens for as much as the next step makes
+Rule 2: work is refused while the wait is over a limit: half of ``max_wait_s`` for who comes for the first time,
+rising to all of it for who was turned away that long ago. So those who wait outside come in by age, about;
+by chance some would be passed over until their time is up. The door opens for as much as the next step makes
 room for: shutting it until the queue has drained would turn everybody away at once, and then nobody.
-Rule 3: long work (more than a slice: a prompt) is refused from half the wait on, so that what runs already
+Rule 3: for a conversation of which nothing was taken yet (a prompt) the limit is half of that: what runs already
 goes before what begins.
 Rule 4: less than a full step's work is never too much, however slow the last steps were.
-Rule 5: an engine is *overloaded* from its first refusal for its wait until the wait has fallen to half: what is
+Rule 5: an engine is *overloaded* while the last refusal for its wait is less than ``CALM_S`` ago: what is
 reported does not flicker.
 Rule 6: the queue is bounded in tokens as well, for long work. A lane counts there for a share at most, so
 that no single prompt closes the door to the others.
 
-Pure: no clock, no thread. All counts are tokens, all times seconds.
+Pure: the time is an argument, no thread. All counts are tokens, all times seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from collections import defaultdict
 from collections.abc import Hashable
 from math import exp
 
-RECOVERED_AT = 0.5
-"""The share of ``max_wait_s`` at which an overloaded engine is not any more, and from which on long work waits."""
-_MEMORY_S = 0.5  # of computing: how fast the measured rate follows what steps take
+CALM_S = 5.0
+"""How long nobody must have been refused until an engine counts as having caught up."""
+_MEMORY_S = 2.0  # of computing: how fast the measured rate follows what steps take
 _LANE_SHARE = 16  # lanes that can fill the queue's bound between them
 
 
@@ -73,31 +75,38 @@ class LoadMeter:
         self._max_wait_s = max_wait_s
         self._step_tokens = step_tokens
         self._rate = 0.0
-        self.overloaded = False
-        """Whether it has refused work for its wait and has not caught up since."""
+        self._refused_at: float | None = None
 
     @property
     def tokens_per_s(self) -> float:
         """The rate at which tokens are fed while there are any; 0 before the first step."""
         return self._rate
 
-    def stepped(self, tokens: int, step_s: float, ahead: int) -> None:
-        """A step fed ``tokens``, took ``step_s`` and left ``ahead``. Steps count by the time they took."""
+    def stepped(self, tokens: int, step_s: float) -> None:
+        """A step fed ``tokens`` and took ``step_s``. Steps count by the time they took."""
         if step_s > 0:
             keep = exp(-step_s / _MEMORY_S) if self._rate else 0.0
             self._rate = keep * self._rate + (1 - keep) * tokens / step_s
-        if not self._exceeds(self._max_wait_s * RECOVERED_AT, ahead):
-            self.overloaded = False
 
     def wait_s(self, ahead: int) -> float:
         """How long a newcomer waits behind ``ahead`` tokens; 0 while nothing was measured."""
         return ahead / self._rate if self._rate else 0.0
 
-    def refuses(self, ahead: int, *, long: bool) -> bool:
-        """Whether work is refused while ``ahead`` tokens are queued; remembers it."""
-        refused = self._exceeds(self._max_wait_s * (RECOVERED_AT if long else 1.0), ahead)
-        self.overloaded = self.overloaded or refused
-        return refused
+    def overloaded(self, now: float) -> bool:
+        """Whether it refused work for its wait a short while ago."""
+        return self._refused_at is not None and now - self._refused_at < CALM_S
 
-    def _exceeds(self, limit_s: float, ahead: int) -> bool:
-        return ahead > self._step_tokens and self.wait_s(ahead) > limit_s
+    def refuses(self, ahead: int, now: float, *, begins: bool, waited_s: float = 0.0) -> bool:
+        """Whether work is refused while ``ahead`` tokens are queued; remembers it.
+
+        Args:
+            ahead: as ``Backlog`` has it.
+            now: seconds, of the clock of ``overloaded``.
+            begins: nothing of its conversation was taken yet.
+            waited_s: how long ago it was refused first.
+        """
+        limit_s = (self._max_wait_s + min(waited_s, self._max_wait_s)) / 2
+        refused = ahead > self._step_tokens and self.wait_s(ahead) > (limit_s / 2 if begins else limit_s)
+        if refused:
+            self._refused_at = now
+        return refused

@@ -77,7 +77,7 @@ class Runner(Generic[J]):
         limits = limits or BatchLimits()
         self._step = step
         self._batcher: Batcher[J] = Batcher(limits)
-        self._slice_tokens = limits.slice_tokens
+        self._step_tokens = limits.max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
         self._backlog = Backlog(limits.max_batch_tokens, max_queued_tokens)
         self._load = LoadMeter(max_wait_s, limits.max_batch_tokens)
@@ -107,16 +107,18 @@ class Runner(Generic[J]):
 
     @property
     def overloaded(self) -> bool:
-        """Whether jobs were refused because the wait was too long, and it still is not short."""
-        return self._load.overloaded
+        """Whether jobs were refused because the wait was too long, now or a short while ago."""
+        return self._load.overloaded(time.monotonic())
 
-    def submit(self, *jobs: J, admitted: bool = False) -> None:
+    def submit(self, *jobs: J, admitted: bool = False, begins: bool = False, waited_s: float = 0.0) -> None:
         """Queue ``jobs``, all or none, from any thread.
 
         Args:
             jobs: what is to be fed.
             admitted: they continue work that was let in before and whose earlier jobs are done; they take
                 their place in the queue, and turning them away would throw that work away.
+            begins: nothing of their conversation was let in before: what runs goes first.
+            waited_s: how long ago they, or what they continue, were refused first.
 
         Raises:
             OverloadedError: the queue is full, or takes too long.
@@ -126,7 +128,7 @@ class Runner(Generic[J]):
         with self._wake:
             if self._closing:
                 raise ScoringError("the engine is closed")
-            if not admitted and (reason := self._obstacle(tokens)):
+            if not admitted and (reason := self._obstacle(tokens, begins, waited_s)):
                 self.counts.jobs_refused += len(jobs)
                 raise OverloadedError(reason)
             for job in jobs:
@@ -135,15 +137,15 @@ class Runner(Generic[J]):
             self._accepted.update(jobs)
             self._wake.notify()
 
-    def _obstacle(self, tokens: int) -> str:
+    def _obstacle(self, tokens: int, begins: bool, waited_s: float) -> str:
         """Why a call of so many tokens cannot be taken now; "" if it can."""
-        backlog, long = self._backlog, tokens > self._slice_tokens
+        backlog = self._backlog
         if not backlog.tokens:
             return ""
-        queued = backlog.counted if long else backlog.ahead
+        queued = backlog.counted if tokens > self._step_tokens else backlog.ahead
         if queued + tokens > self._max_queued_tokens:
             return f"{queued} tokens are queued, {tokens} more would pass {self._max_queued_tokens}"
-        if self._load.refuses(backlog.ahead, long=long):
+        if self._load.refuses(backlog.ahead, time.monotonic(), begins=begins, waited_s=waited_s):
             return f"what is queued takes {self._load.wait_s(backlog.ahead):.2f} s, which is too long"
         return ""
 
@@ -199,9 +201,8 @@ class Runner(Generic[J]):
         ended_s = time.monotonic()
         done = [each.work for each, last in zip(slices, finished, strict=True) if last]
         tokens, step_s = sum(each.tokens for each in slices), ended_s - started_s
+        self._load.stepped(tokens, step_s)
         self._forget(done, [(each.work.lane, each.tokens) for each in slices])
-        with self._wake:
-            self._load.stepped(tokens, step_s, self._backlog.ahead)
         self.counts.steps += 1
         self.counts.tokens += tokens
         self.counts.padded_tokens += len(slices) * max(each.tokens for each in slices)
@@ -219,13 +220,15 @@ class Runner(Generic[J]):
 
     def _say_overload(self) -> None:
         """One line in the log when it begins, and one when it is over."""
-        overloaded = self._load.overloaded
+        overloaded = self.overloaded
         if overloaded == self._said_overloaded:
             return
         self._said_overloaded = overloaded
         rate = self._load.tokens_per_s
         if overloaded:
-            _log.warning("the engine is overloaded: %d tokens wait at %.0f a second", self.queued_tokens, rate)
+            _log.warning(
+                "the engine is overloaded: %d tokens wait at %.0f a second", self.queued_tokens, rate
+            )
         else:
             _log.warning("the engine has caught up, at %.0f tokens a second", rate)
 

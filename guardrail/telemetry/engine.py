@@ -95,8 +95,18 @@ class EngineMetrics:
             explicit_bucket_boundaries_advisory=STEP_BUCKETS_TOKENS,
         )
         for name, unit, text, read in (
-            (names.ENGINE_QUEUE, "{token}", "Tokens that wait for the network", lambda e: e.runner.queued_tokens),
-            (names.ENGINE_WAIT, "s", "How long new text waits, by the measured rate", lambda e: e.runner.wait_s),
+            (
+                names.ENGINE_QUEUE,
+                "{token}",
+                "Tokens that wait for the network",
+                lambda e: e.runner.queued_tokens,
+            ),
+            (
+                names.ENGINE_WAIT,
+                "s",
+                "How long new text waits, by the measured rate",
+                lambda e: e.runner.wait_s,
+            ),
             (
                 names.ENGINE_OVERLOADED,
                 "{engine}",

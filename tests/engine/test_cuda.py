@@ -86,7 +86,12 @@ def test_a_runtime_of_ones_own_build_gets_no_command_that_would_not_fit(machine,
 
 
 def test_an_older_build_wants_the_libraries_of_its_cuda():
-    assert cuda.linked("12.8") == ("libcudart.so.12", "libcublas.so.12", "libcublasLt.so.12", "libcurand.so.10")
+    assert cuda.linked("12.8") == (
+        "libcudart.so.12",
+        "libcublas.so.12",
+        "libcublasLt.so.12",
+        "libcurand.so.10",
+    )
 
 
 def test_the_installed_runtime_says_what_its_cuda_is_made_of():

@@ -287,38 +287,44 @@ async def paced(monkeypatch):
     runner.close()
 
 
-async def test_words_are_refused_while_the_wait_is_too_long_and_taken_again(paced, caplog):
-    jobs = [PacedJob(lane, 8) for lane in range(13)]
-    paced.submit(*jobs[:1])
-    for job in jobs[1:]:
+async def test_work_is_refused_while_the_wait_is_too_long_and_taken_again(paced, caplog):
+    jobs = [PacedJob(lane, 8) for lane in range(7)]
+    for job in jobs:
         paced.submit(job)
-    assert paced.wait_s == pytest.approx(1.04)
+    assert paced.wait_s == pytest.approx(0.56)
     for _ in range(3):
-        with pytest.raises(OverloadedError, match=r"what is queued takes 1\.04 s, which is too long"):
+        with pytest.raises(OverloadedError, match=r"what is queued takes 0\.56 s, which is too long"):
             paced.submit(PacedJob("more", 1))
     assert paced.overloaded
 
     paced.paced.gate.set()
     await results(jobs)
+    assert await run(paced, PacedJob("more", 1)) == 1
+    assert paced.counts.jobs_refused == 3
+    assert paced.overloaded  # a short while ago it was
+
+    paced.paced.now += 60
     assert not paced.overloaded
-    assert [record.getMessage().split(",")[0].split(":")[0] for record in caplog.records] == [
+    assert await run(paced, PacedJob("later", 1)) == 1
+    assert [record.getMessage().split(":")[0].split(",")[0] for record in caplog.records] == [
         "the engine is overloaded",
         "the engine has caught up",
     ]
-    assert await run(paced, PacedJob("more", 1)) == 1
-    assert paced.counts.jobs_refused == 3
 
 
-async def test_prompts_stand_back_before_words_do(paced):
-    waiting = [PacedJob(lane, 8) for lane in range(7)]
+async def test_who_waited_longest_comes_in_first_and_who_begins_last(paced):
+    waiting = [PacedJob(lane, 8) for lane in range(4)]
     for job in waiting:
         paced.submit(job)
-    with pytest.raises(OverloadedError):
-        paced.submit(PacedJob("prompt", 9))
-    words = PacedJob("words", 8)
-    paced.submit(words)
+    with pytest.raises(OverloadedError):  # 0.32 s is too long for a new conversation
+        paced.submit(PacedJob("prompt", 1), begins=True)
+    paced.submit(runs := PacedJob("runs", 24))
+    with pytest.raises(OverloadedError):  # and 0.48 s + 0.08 s for one that comes for the first time
+        paced.submit(first := PacedJob("first", 8))
+        paced.submit(PacedJob("second", 8))
+    paced.submit(waited := PacedJob("waited", 8), waited_s=1.0)
     paced.paced.gate.set()
-    await results([*waiting, words])
+    await results([*waiting, runs, first, waited])
 
 
 async def test_one_lanes_flood_neither_closes_the_door_nor_goes_first(paced):

@@ -39,7 +39,9 @@ def test_auto_without_a_driver_is_the_cpu_and_says_why(pack, monkeypatch, capfd)
 def test_cuda_asked_for_and_missing_is_an_error_that_says_why(pack, monkeypatch):
     monkeypatch.setattr(cuda, "obstacle", lambda: "there is no NVIDIA driver")
 
-    with pytest.raises(ProviderError, match=r"CUDA was asked for and cannot be used: there is no NVIDIA driver"):
+    with pytest.raises(
+        ProviderError, match=r"CUDA was asked for and cannot be used: there is no NVIDIA driver"
+    ):
         OnnxSession(pack, provider="cuda")
 
 

@@ -96,8 +96,14 @@ def test_overload_is_counted_in_streams_once_each_and_in_characters(metrics, obs
     ):
         observer.record(make(ScoringFailed, stream_id=stream_id, reason=reason, stance=stance, chars=10))
 
-    assert metrics.points("guardrail.overload.streams") == {labels(stance="pass"): 2, labels(stance="redirect"): 1}
-    assert metrics.points("guardrail.overload.chars") == {labels(stance="pass"): 30, labels(stance="redirect"): 10}
+    assert metrics.points("guardrail.overload.streams") == {
+        labels(stance="pass"): 2,
+        labels(stance="redirect"): 1,
+    }
+    assert metrics.points("guardrail.overload.chars") == {
+        labels(stance="pass"): 30,
+        labels(stance="redirect"): 10,
+    }
 
 
 def test_scoring_is_measured_without_labels(metrics, observer, make):
