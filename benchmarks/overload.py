@@ -48,8 +48,10 @@ _PROMPT = (Turn(Role.USER, "Please describe an afternoon at the river. " * 3),)
 
 @dataclass(slots=True)
 class _Wave:
-    """What a wave of streams came to."""
+    """Streams alike, side by side, and what they came to."""
 
+    chunks: int
+    pace_s: float
     closed: list[StreamClosed] = field(default_factory=list)
     delays_s: list[float] = field(default_factory=list)
 
@@ -152,19 +154,15 @@ def _percentiles(seconds: Sequence[float]) -> dict[str, float]:
 
 async def _wave(services: Services, streams: int, chunks: int, pace_s: float) -> _Wave:
     """Streams side by side, each from its opening to its end."""
-    wave = _Wave()
+    wave = _Wave(chunks, pace_s)
     async with asyncio.TaskGroup() as group:
         for number in range(streams):
             # Spread over one pace, as streams of different people are.
-            group.create_task(
-                _stream(services, f"s-{number}", chunks, pace_s, pace_s * number / streams, wave)
-            )
+            group.create_task(_stream(services, f"s-{number}", pace_s * number / streams, wave))
     return wave
 
 
-async def _stream(
-    services: Services, name: str, chunks: int, pace_s: float, wait_s: float, wave: _Wave
-) -> None:
+async def _stream(services: Services, name: str, wait_s: float, wave: _Wave) -> None:
     await asyncio.sleep(wait_s)
     driver = StreamDriver(StreamOpening(name, "bench", "bench", _PROMPT), services)
     await driver.start()
@@ -172,7 +170,7 @@ async def _stream(
     reading = spawn(_read(driver, arrivals, wave), name=f"reading {name}")
     due = time.perf_counter()
     end = 0
-    for number in range(chunks):
+    for number in range(wave.chunks):
         first = number * _WORDS_PER_CHUNK
         text = "".join(" " + _WORDS[i % len(_WORDS)] for i in range(first, first + _WORDS_PER_CHUNK))
         end += len(text)
@@ -180,7 +178,7 @@ async def _stream(
         await driver.chunk("choice/0", text)
         if reading.done():
             break  # the stream has ended: a real upstream would have been stopped
-        due += pace_s
+        due += wave.pace_s
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
     await driver.end()
     await reading

@@ -125,7 +125,7 @@ class PackLane(LaneScorer, ABC):
         """
         self._check_idle("fork")
         copy = self._copy()
-        copy._begun = self._begun
+        copy._begun = self._begun  # noqa: SLF001 - one of us
         return copy
 
     def close(self) -> None:

@@ -128,7 +128,7 @@ class Runner(Generic[J]):
         with self._wake:
             if self._closing:
                 raise ScoringError("the engine is closed")
-            if not admitted and (reason := self._obstacle(tokens, begins, waited_s)):
+            if not admitted and (reason := self._obstacle(tokens, begins=begins, waited_s=waited_s)):
                 self.counts.jobs_refused += len(jobs)
                 raise OverloadedError(reason)
             for job in jobs:
@@ -137,7 +137,7 @@ class Runner(Generic[J]):
             self._accepted.update(jobs)
             self._wake.notify()
 
-    def _obstacle(self, tokens: int, begins: bool, waited_s: float) -> str:
+    def _obstacle(self, tokens: int, *, begins: bool, waited_s: float) -> str:
         """Why a call of so many tokens cannot be taken now; "" if it can."""
         backlog = self._backlog
         if not backlog.tokens:

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 TOKENS_PER_S = 300.0
 STREAMS = 12
 WORDS_PER_CHUNK, CHUNKS, PACE_S = 5, 24, 0.1  # 50 words a second and stream, twice what is carried
-SENTENCE = "the old river walks past the mill and the small boats go home again in the rain ".split()
+SENTENCE = ["the", "old", "river", "walks", "past", "the", "mill", "and", "the", "boats", "go", "home"]
 PIECES = [
     "".join(f" {SENTENCE[i % len(SENTENCE)]}" for i in range(n * WORDS_PER_CHUNK, (n + 1) * WORDS_PER_CHUNK))
     for n in range(CHUNKS)
