@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-import time
 from collections import Counter
 
 import pytest
 
+from benchmarks.overload import hold
 from guardrail import observer as records
 from guardrail.engine.loading import load_scorer
 from guardrail.policy.rules import CategoryRules, RoleRules, Timing
@@ -38,26 +37,11 @@ NOTHING = {
 }
 
 
-class Throttled:
-    """A step that takes as long as it would on a machine of ``TOKENS_PER_S``."""
-
-    def __init__(self, step) -> None:
-        self._step = step
-        self._never = threading.Event()
-
-    def compute(self, slices):
-        began = time.monotonic()
-        finished = self._step.compute(slices)
-        due = began + sum(each.tokens for each in slices) / TOKENS_PER_S
-        self._never.wait(max(0.0, due - time.monotonic()))
-        return finished
-
-
 @contextlib.asynccontextmanager
 async def limited(stance):
     """A whole path over an engine with a limit."""
     engine = load_scorer("default", "cpu", intra_op_threads=1, max_wait_s=TIMING.engine_wait_s)
-    engine.runner._step = Throttled(engine.runner._step)
+    hold(engine, TOKENS_PER_S)
     under = policy(on_overload=stance, timing=TIMING, categories=NOTHING)
     try:
         async with staged(under, engine) as stage:
