@@ -7,8 +7,9 @@ times as many as it carries (``during``) and a quarter again (``after``). Driver
 real ones, in one process without a network; the text is harmless, so every intervention is the overload's doing.
 
 Delays are from the arrival of a character to its release, by stream and chunk. Compare ``during`` with
-``before``, ``after`` with ``before``, and the stances with each other. ``scored / arrived`` is at most
-``1 / LOAD``.
+``before``, ``after`` with ``before``, and the stances with each other. ``scored / arrived`` says how
+much of the answers was scored, in time or late; by the load alone it could be ``1 / LOAD`` and what the queue holds
+when the wave is over.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ HELD_TO = 0.4
 """The share of its capacity that the engine is held to."""
 STANCES: Sequence[StanceName] = ("pass", "hold", "redirect")
 TIMING = Timing(open_word_deadline_ms=0, scoring_deadline_ms=1000, abandon_ms=5000)
-_WORDS_PER_CHUNK = 10
+_WORDS_PER_CHUNK = 5
 _CHUNKS_PER_S = 8.0
 _OVERLOAD_S = 12.0
 _CALM_S = 4.0
-_CAPACITY_STREAMS, _CAPACITY_CHUNKS = 32, 24
+_CAPACITY_STREAMS, _CAPACITY_CHUNKS = 32, 48
 _SENTENCE = "The river walks slowly past the old mill and the children count the boats on their way home. "
 _WORDS = (_SENTENCE * 10).split()
 _PROMPT = (Turn(Role.USER, "Please describe an afternoon at the river. " * 3),)
