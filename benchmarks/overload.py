@@ -43,10 +43,11 @@ LOAD = 2.0
 HELD_TO = 0.4
 """The share of its capacity that the engine is held to."""
 STANCES: Sequence[StanceName] = ("pass", "hold", "redirect")
-TIMING = Timing(open_word_deadline_ms=0, scoring_deadline_ms=1000, abandon_ms=5000)
+TIMING = Timing(open_word_deadline_ms=0, scoring_deadline_ms=3000, abandon_ms=15_000)
+"""The default policy's deadlines; nothing is scored twice."""
 _WORDS_PER_CHUNK = 5
 _CHUNKS_PER_S = 8.0
-_OVERLOAD_S = 12.0
+_OVERLOAD_S = 20.0
 _CALM_S = 4.0
 _CAPACITY_STREAMS, _CAPACITY_CHUNKS = 32, 48
 _SENTENCE = "The river walks slowly past the old mill and the children count the boats on their way home. "
@@ -134,7 +135,7 @@ async def measure() -> dict[str, object]:
 
 
 def under(policy: Policy, stance: StanceName) -> Policy:
-    """``policy`` with one stance for everything and deadlines short enough to be met in a benchmark."""
+    """``policy`` with one stance for everything."""
     return replace(policy, on_overload=stance, timing=TIMING)
 
 
