@@ -68,7 +68,7 @@ def test_what_is_opened_is_the_network_for_what_runs(cuda, file, pack, monkeypat
         def get_providers(self):
             return ["CUDAExecutionProvider" if cuda else "CPUExecutionProvider"]
 
-    monkeypatch.setattr(session_module, "_cuda_obstacle", lambda: "" if cuda else "none here")
+    monkeypatch.setattr(session_module.cuda, "obstacle", lambda: "" if cuda else "none here")
     monkeypatch.setattr(session_module.ort, "InferenceSession", Runtime)
 
     assert OnnxSession(pack, provider="auto").provider == ("cuda" if cuda else "cpu")
