@@ -24,7 +24,6 @@ TESTED_ELSEWHERE = {
     "core/conversation.py": "plain data",
     "core/events.py": "plain data; every test of core/stream.py sends them",
     "engine/causal_step.py": "tests/engine/test_runner.py and test_causal.py",
-    "engine/family.py": "tests/engine/test_causal.py and test_window.py",
     "engine/job.py": "tests/engine/test_runner.py",
     "engine/manifest.py": "tests/engine/test_pack.py",
     "engine/manifest_causal.py": "tests/engine/test_pack.py",

@@ -19,6 +19,7 @@ import guardrail
 from guardrail.app.envoy_process import find_envoy
 from guardrail.app.wiring import Settings, load_checked_policy
 from guardrail.core.verdicts import Role
+from guardrail.engine import cuda
 from guardrail.engine.loading import load_scorer
 from guardrail.errors import GuardrailError
 from guardrail.interventions.composer import load_composer
@@ -104,7 +105,8 @@ def _provider(settings: Settings) -> Iterator[Check]:
         says = f"asked for {settings.provider}, runs on {scorer.provider}"
         if settings.provider == "auto" and scorer.why_not_cuda:
             says += f" ({scorer.why_not_cuda})"
-        yield Check("provider", "ok", says)
+        idle = settings.provider == "auto" and scorer.provider == "cpu" and cuda.has_driver()
+        yield Check("provider", "warn" if idle else "ok", says)
     finally:
         scorer.close()
 

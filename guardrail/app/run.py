@@ -79,7 +79,8 @@ async def _sidecar_server(settings: Settings, listen: str, grace_s: float) -> As
     try:
         server = await start_server(sidecar, listen)
         scorer = sidecar.scorer
-        _log.info("pack %s runs on %s", scorer.name, scorer.provider)
+        why = f": {scorer.why_not_cuda}" if settings.provider == "auto" and scorer.why_not_cuda else ""
+        _log.info("pack %s runs on %s, asked for %s%s", scorer.name, scorer.provider, settings.provider, why)
         _reopen_on_hangup(sidecar)
         try:
             yield server

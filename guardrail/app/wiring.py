@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +123,14 @@ def assemble(
             environ or os.environ, audit=settings.audit, tenants=settings.tenants, also=[observer]
         )
         observer = told
-    scorer = load_scorer(pack, settings.provider, intra_op_threads=settings.threads)
+    scorer = load_scorer(
+        pack,
+        settings.provider,
+        intra_op_threads=settings.threads,
+        # Who waits for a file has time; text of a stream has a deadline.
+        max_wait_s=inf if offline else policy.timing.engine_wait_s,
+    )
+    if told is not None:
+        told.watch(scorer)
     services = Services(scorer, policy, composer, observer, time.monotonic)
     return Sidecar(services, scorer, pack, told)

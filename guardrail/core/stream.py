@@ -126,7 +126,9 @@ class GuardedStream:
         self._redirect: Decision | None = None  # waits for a natural boundary
         self._redirected: set[str] = set()
         self._terminal = False  # an insert in line will end the lane
-        self._withholding = False  # text that failed to be scored is held to the end (stance hold)
+        self._withholding = ""  # why text that failed to be scored is held to the end (stance hold)
+        self._late_to = 0  # up to where text may leave because its scores are late (stance pass)
+        self._owned_to = 0  # up to where text was said to have left without them
         self._settled = False  # the judge has said its last word
         self._dropped = 0  # arrived after the lane was closed
 
@@ -333,15 +335,15 @@ class GuardedStream:
         if not out.passed:
             self._commands.append(NoteFailure(reason, stance, out.span))
         if out.passed or stance is FailureStance.PASS or not self._rules.enforce:
-            self._skip(out)
+            self._skip(out, reason)
         elif stance is FailureStance.HOLD:
-            self._withholding = True
+            self._withholding = reason
         else:
             self._decide(decision, out.span.start)
 
-    def _skip(self, out: _Out) -> None:
+    def _skip(self, out: _Out, reason: str) -> None:
         """Let text leave that will never have a score, and say so (invariant 7)."""
-        self._commands.append(NoteUnscanned(len(out.span)))
+        self._own_up(out.span.start, out.span.end, reason)
         self._outline.read(self._text.text(self._judged, out.span.end))
         self._judged = out.span.end
         self._limit_hold(Span(out.span.end, out.span.end))
@@ -353,6 +355,7 @@ class GuardedStream:
         late = self._out is not None and self._out.passed
         if not self._terminal and (late or not self._rules.enforce):
             self._text.clear(self._text.arrived)
+            self._late_to = self._text.arrived if late else 0
         self._score_words()
         self._wrap_up()
         self._flush()
@@ -409,7 +412,7 @@ class GuardedStream:
         if not self._finished or not self._prompt_judged or self._terminal or self._out is not None:
             return
         if self._withholding:
-            _, decision = self._judge.failure("error")
+            _, decision = self._judge.failure(self._withholding)
             self._decide(decision, self._judged)
             return
         if self._settled or self._judged < self._text.arrived:
@@ -437,12 +440,20 @@ class GuardedStream:
             span, text = self._text.release(limit)
             self._view.read(text)
             self._commands.append(ReleaseText(span, text))
+            self._own_up(self._judged, min(limit, self._late_to), "late")
         if first is not None:
             if not first.asked:
                 first.asked = True
                 self._commands.append(ComposeInsert(first.decision, first.at, at_start=self._view.empty))
         elif self._settled and self._text.released == self._text.arrived:
             self._close(intervened=False)
+
+    def _own_up(self, start: int, end: int, reason: str) -> None:
+        """Say, once, of text that it leaves without its scores (invariant 7)."""
+        start = max(start, self._owned_to)
+        if end > start:
+            self._commands.append(NoteUnscanned(end - start, reason))
+            self._owned_to = end
 
     def _insert(self, composition: Composition) -> None:
         if self._closed or not self._inserts or not self._inserts[0].asked:

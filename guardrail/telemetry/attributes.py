@@ -38,6 +38,15 @@ SCORED_TOKENS: Final = "guardrail.scored.tokens"
 UNSCANNED_CHARS: Final = "guardrail.unscanned.chars"  # what
 CHARS: Final = "guardrail.chars"  # state
 EXPOSURE_CHARS: Final = "guardrail.exposure.chars"
+OVERLOAD_STREAMS: Final = "guardrail.overload.streams"  # stance
+OVERLOAD_CHARS: Final = "guardrail.overload.chars"  # stance
+ENGINE_INFO: Final = "guardrail.engine.info"  # pack, version, provider
+ENGINE_QUEUE: Final = "guardrail.engine.queue.tokens"  # pack
+ENGINE_WAIT: Final = "guardrail.engine.wait"  # pack
+ENGINE_OVERLOADED: Final = "guardrail.engine.overloaded"  # pack
+ENGINE_REFUSALS: Final = "guardrail.engine.refusals"  # pack
+ENGINE_STEP_DURATION: Final = "guardrail.engine.step.duration"  # pack
+ENGINE_STEP_TOKENS: Final = "guardrail.engine.step.tokens"  # pack
 AUDIT_ERRORS: Final = "guardrail.audit.errors"
 OBSERVER_ERRORS: Final = "guardrail.observer.errors"
 
@@ -57,6 +66,9 @@ REASON: Final = "reason"
 STANCE: Final = "stance"
 WHAT: Final = "what"
 STATE: Final = "state"
+PACK: Final = "pack"
+VERSION: Final = "version"
+PROVIDER: Final = "provider"
 
 ARRIVED: Final = "arrived"
 RELEASED: Final = "released"

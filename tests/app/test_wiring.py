@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from guardrail.app import wiring
@@ -85,8 +87,8 @@ def test_a_bad_policy_is_refused_before_any_pack_is_looked_for(policy_file):
 def engine(monkeypatch):
     engine, asked = FakeEngine(), []
 
-    def load(pack, provider, *, intra_op_threads):
-        asked.append((pack.name, provider, intra_op_threads))
+    def load(pack, provider, *, intra_op_threads, max_wait_s):
+        asked.append((pack.name, provider, intra_op_threads, max_wait_s))
         return engine
 
     monkeypatch.setattr(wiring, "load_scorer", load)
@@ -98,7 +100,7 @@ def test_a_process_gets_what_its_settings_say(policy_file, pack, engine):
     sidecar = assemble(
         Settings(policy=policy_file, pack=str(pack), provider="cpu", threads=3), environ={}, offline=True
     )
-    assert engine.asked == [("toy", "cpu", 3)]
+    assert engine.asked == [("toy", "cpu", 3, inf)]  # a file has time
     assert sidecar.services.policy.name == "small"
     assert sidecar.services.scorer is engine
     assert sidecar.telemetry is None
@@ -111,6 +113,7 @@ def test_a_serving_process_has_telemetry_and_closes_it(policy_file, pack, engine
     sidecar = assemble(settings, environ={})
     assert sidecar.telemetry is not None
     assert sidecar.services.observer is sidecar.telemetry
+    assert engine.asked == [("toy", "auto", 0, 0.5)]  # half the scoring deadline
     sidecar.close()
 
 

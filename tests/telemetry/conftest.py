@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,25 @@ def make() -> Callable[..., Any]:
 def whole_stream(make) -> list[Any]:
     """One record of each type, in the order of a stream's life."""
     return [make(kind) for kind in DEFAULTS]
+
+
+class Engine:
+    """An engine as telemetry sees it."""
+
+    def __init__(self, name: str = "default/2026.11.2", provider: str = "cuda") -> None:
+        self.name, self.provider = name, provider
+        self.runner = SimpleNamespace(
+            on_step=None,
+            counts=SimpleNamespace(jobs_refused=3),
+            queued_tokens=700,
+            wait_s=0.25,
+            overloaded=True,
+        )
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
 
 
 class Metrics:
