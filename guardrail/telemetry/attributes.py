@@ -38,6 +38,8 @@ SCORED_TOKENS: Final = "guardrail.scored.tokens"
 UNSCANNED_CHARS: Final = "guardrail.unscanned.chars"  # what
 CHARS: Final = "guardrail.chars"  # state
 EXPOSURE_CHARS: Final = "guardrail.exposure.chars"
+ENGINES: Final = "guardrail.engines"  # scorer, provider
+ENGINE_LOSSES: Final = "guardrail.engine.losses"  # reason
 AUDIT_ERRORS: Final = "guardrail.audit.errors"
 OBSERVER_ERRORS: Final = "guardrail.observer.errors"
 
@@ -56,6 +58,8 @@ COUNTRY: Final = "country"
 REASON: Final = "reason"
 STANCE: Final = "stance"
 WHAT: Final = "what"
+SCORER: Final = "scorer"
+PROVIDER: Final = "provider"
 STATE: Final = "state"
 
 ARRIVED: Final = "arrived"

@@ -78,7 +78,7 @@ def test_the_protocol_keeps_its_own_name_and_the_module_ours():
 
 @pytest.mark.parametrize(
     ("path", "published"),
-    zip(PROTOCOLS, ("published_fields.txt", "published_engine_fields.txt"), strict=True),
+    list(zip(PROTOCOLS, ("published_fields.txt", "published_engine_fields.txt"), strict=True)),
 )
 def test_numbers_are_never_used_twice_nor_moved(path, published):
     """Fields as they were published: a change here breaks clients that are out there."""

@@ -20,6 +20,8 @@ PROMETHEUS_NAMES = {
     "guardrail_unscanned_chars_total",
     "guardrail_chars_total",
     "guardrail_exposure_chars",
+    "guardrail_engines",
+    "guardrail_engine_losses_total",
     "guardrail_audit_errors_total",
     "guardrail_observer_errors_total",
 }
