@@ -65,6 +65,12 @@ async def running(crew: Crew, listen: str, pass_on: Announce) -> AsyncIterator[l
         GuardrailError: a child did not start.
     """
     async with contextlib.AsyncExitStack() as stack:
+        if listen.startswith("unix:"):
+            places = [f"unix:{each}" for each in worker_sockets(listen.removeprefix("unix:"), crew.workers)]
+            addresses = places
+        else:
+            shared = stack.enter_context(_reserved(listen))
+            places, addresses = [shared] * crew.workers, [shared]
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="guardrail-"))
         children: list[Child] = []
         stack.push_async_callback(_stop, children, crew.grace_s)
@@ -74,12 +80,6 @@ async def running(crew: Crew, listen: str, pass_on: Announce) -> AsyncIterator[l
             first = Child("engine", [*crew.engine_arguments, "--listen", engine], os.environ, pass_on)
             children.append(first)
             await first.start()
-        if listen.startswith("unix:"):
-            places = [f"unix:{each}" for each in worker_sockets(listen.removeprefix("unix:"), crew.workers)]
-            addresses = places
-        else:
-            shared = stack.enter_context(_reserved(listen))
-            places, addresses = [shared] * crew.workers, [shared]
         fresh = [
             Child(
                 f"worker {number}",
