@@ -92,7 +92,9 @@ def reread(rows: Iterable[Row]) -> Iterator[Row]:
             yield row
             continue
         severity = int(again["severity"])
-        labels = {name: min(level, severity) if severity < 2 else level for name, level in row["labels"].items()}
+        labels = {
+            name: min(level, severity) if severity < 2 else level for name, level in row["labels"].items()
+        }
         out = row | {"labels": labels if severity else {}, "harm": int(severity > 0)}
         yield out | ({"onset": int(again["onset"])} if again["onset"] else {})
 

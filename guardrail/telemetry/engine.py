@@ -1,4 +1,4 @@
-"""What the engines of a process tell: where they run, how far behind they are, what their steps cost.
+"""What the engines of a process tell: how far behind they are, what their steps cost.
 
 ``EngineMetrics`` reads an engine when metrics are collected, and is called after each of its steps, on the
 engine's thread. It sees an engine through ``WatchedEngine`` alone: numbers, no text.
@@ -62,11 +62,6 @@ class WatchedEngine(Protocol):
         ...
 
     @property
-    def provider(self) -> str:
-        """Where its network runs: "cpu" or "cuda"."""
-        ...
-
-    @property
     def runner(self) -> WatchedRunner:
         """What computes it."""
         ...
@@ -121,9 +116,6 @@ class EngineMetrics:
             "{job}",
             "Work turned away because the queue was full or its wait too long",
         )
-        meter.create_observable_gauge(
-            names.ENGINE_INFO, [self._info], "{engine}", "Always 1: which pack runs, and on what"
-        )
 
     def watch(self, engine: WatchedEngine) -> None:
         """Tell of ``engine`` from now on."""
@@ -143,14 +135,6 @@ class EngineMetrics:
             return [Observation(read(engine), _labels(engine)) for engine in self._engines]
 
         return observe
-
-    def _info(self, _: CallbackOptions) -> list[Observation]:
-        found = []
-        for engine in self._engines:
-            pack, _slash, version = engine.name.partition("/")
-            labels = {names.PACK: pack, names.VERSION: version, names.PROVIDER: engine.provider}
-            found.append(Observation(1, labels))
-        return found
 
 
 def _labels(engine: WatchedEngine) -> dict[str, str]:

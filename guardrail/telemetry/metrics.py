@@ -19,6 +19,8 @@ from typing import Final
 from opentelemetry.metrics import MeterProvider
 
 from guardrail.observer import (
+    EngineLost,
+    EngineReached,
     FindingReported,
     InterventionApplied,
     Record,
@@ -106,6 +108,12 @@ class MetricsObserver:
             names.UNSCANNED_CHARS, "{char}", "Text that went by and nobody scored"
         )
         self._chars = meter.create_counter(names.CHARS, "{char}", "Text of streams that ended, by its fate")
+        self._engines = meter.create_up_down_counter(
+            names.ENGINES, "{engine}", "Engines this process scores with now, by what runs there"
+        )
+        self._engine_losses = meter.create_counter(
+            names.ENGINE_LOSSES, "{loss}", "Times the engine in another process went away"
+        )
         self._exposure = meter.create_histogram(
             names.EXPOSURE_CHARS,
             "{char}",
@@ -138,6 +146,18 @@ class MetricsObserver:
                 self._unscanned.add(record.chars, {names.WHAT: self._bounds.admit(names.WHAT, record.what)})
             case StreamEnded():
                 self._ended(record)
+            case EngineReached():
+                self._engines.add(1, self._engine(record))
+            case EngineLost():
+                self._engines.add(-1, self._engine(record))
+                reason = self._bounds.admit(names.REASON, record.reason)
+                self._engine_losses.add(1, {names.REASON: reason})
+
+    def _engine(self, record: EngineReached | EngineLost) -> dict[str, str]:
+        return {
+            names.SCORER: self._bounds.admit(names.SCORER, record.scorer),
+            names.PROVIDER: self._bounds.admit(names.PROVIDER, record.provider),
+        }
 
     def _opened(self, record: StreamOpened) -> None:
         labels = {

@@ -102,7 +102,7 @@ class Telemetry:
         self._observer.record(record)
 
     def watch(self, engine: WatchedEngine) -> None:
-        """Tell of ``engine``, too: which pack it runs and on what, how far it is behind, what its steps cost."""
+        """Tell of ``engine``, too: how far it is behind, what its steps cost."""
         if self._engines is not None:
             self._engines.watch(engine)
 

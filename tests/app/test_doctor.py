@@ -68,6 +68,15 @@ def test_a_gpu_that_stands_idle_beside_the_cpu_is_a_warning(settings, monkeypatc
     assert told.state == state
 
 
+def test_an_engine_nobody_answers_at_fails_and_stops_none_of_the_others(settings, tmp_path):
+    address = f"unix:{tmp_path / 'nobody.sock'}"
+    checks = by_name(examine(replace(settings, engine=address), today=TODAY))
+    assert checks["engine"].state == "fail"
+    assert address in checks["engine"].says
+    assert "provider" not in checks
+    assert {"versions", "policy", "envoy", "telemetry", "resources"} <= set(checks)
+
+
 def test_the_engine_is_given_back(settings, monkeypatch):
     engine = FakeEngine()
     monkeypatch.setattr(doctor, "load_scorer", lambda *_, **__: engine)

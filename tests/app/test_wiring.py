@@ -10,6 +10,7 @@ from guardrail.app import wiring
 from guardrail.app.wiring import Settings, assemble, load_checked_policy
 from guardrail.core.verdicts import Role
 from guardrail.errors import ConfigError, PackError
+from guardrail.transports.engine_remote import RemoteScorer
 from tests.app.helpers import POLICY, FakeEngine, write_pack
 
 
@@ -115,6 +116,23 @@ def test_a_serving_process_has_telemetry_and_closes_it(policy_file, pack, engine
     assert sidecar.services.observer is sidecar.telemetry
     assert engine.asked == [("toy", "auto", 0, 0.5)]  # half the scoring deadline
     sidecar.close()
+
+
+def test_an_engine_elsewhere_is_used_instead_of_a_classifier_here(policy_file, pack, engine):
+    settings = Settings(policy=policy_file, pack=str(pack), engine="unix:/run/guardrail/engine.sock")
+    sidecar = assemble(settings, environ={}, offline=True)
+    assert engine.asked == []
+    assert isinstance(sidecar.scorer, RemoteScorer)
+    assert sidecar.services.scorer is sidecar.scorer
+    assert sidecar.scorer.address == "unix:/run/guardrail/engine.sock"
+    sidecar.close()
+
+
+def test_certificates_for_the_engine_that_are_not_there_stop_the_start(policy_file, pack, engine, tmp_path):
+    """Invariant 9."""
+    settings = Settings(policy=policy_file, pack=str(pack), engine="10.0.0.7:50052", engine_tls=tmp_path)
+    with pytest.raises(ConfigError, match=r"--engine-tls: .*tls\.key cannot be read"):
+        assemble(settings, environ={}, offline=True)
 
 
 def test_words_of_the_operators_own_are_looked_for_before_the_engine_is_loaded(

@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from guardrail.core.composition import Resource
 from guardrail.observer import (
+    EngineLost,
+    EngineReached,
     FindingReported,
     InterventionApplied,
     ScoringFailed,
@@ -69,6 +71,8 @@ DEFAULTS: dict[type, dict[str, Any]] = {
     },
     SegmentScored: {"stream_id": "s1", "lane": "0/content", "tokens": 5, "chars": 20, "latency_s": 0.004},
     TextUnscanned: {"stream_id": "s1", "what": "image", "chars": 7},
+    EngineReached: {"scorer": "default/2026.1", "provider": "cpu", "away_s": 0.0},
+    EngineLost: {"scorer": "default/2026.1", "provider": "cpu", "reason": "unavailable"},
     StreamEnded: {
         "stream_id": "s1",
         "outcome": "intervened",

@@ -4,6 +4,8 @@ import pytest
 
 from guardrail.core.composition import Resource
 from guardrail.observer import (
+    EngineLost,
+    EngineReached,
     FindingReported,
     InterventionApplied,
     ScoringFailed,
@@ -183,6 +185,18 @@ class TestReferrals:
 
         [point] = metrics.points("guardrail.referrals")
         assert {name for name, _ in point} == {"country", "category"}
+
+
+class TestEngine:
+    def test_losses_are_counted_and_whether_one_is_there_now_is_seen(self, metrics, observer, make):
+        observer.record(make(EngineReached, provider="cuda"))
+        assert metrics.total("guardrail.engines", scorer="default/2026.1", provider="cuda") == 1
+        observer.record(make(EngineLost, provider="cuda", reason="unavailable"))
+        assert metrics.total("guardrail.engines") == 0
+        assert metrics.total("guardrail.engine.losses", reason="unavailable") == 1
+        observer.record(make(EngineReached, provider="cpu", away_s=3.0))
+        assert metrics.total("guardrail.engines", provider="cpu") == 1
+        assert metrics.total("guardrail.engine.losses") == 1
 
 
 class TestCardinality:
