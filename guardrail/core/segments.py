@@ -44,7 +44,7 @@ _NUMBERED_ITEM = re.compile(r"(?:^|\n)[ \t]*\d{1,3}$")
 _TAIL = 48  # a sentence's last word, abbreviation or list number is shorter than this
 
 
-def _is_wide(char: str) -> bool:
+def is_wide(char: str) -> bool:
     """Whether the character is a word by itself: Han, CJK punctuation, full-width forms."""
     code = ord(char)
     return code >= 0x3000 and (
@@ -75,7 +75,7 @@ def word_ends(text: str, *, final: bool = False) -> list[int]:
             if body >= 0:
                 ends.append(i)
                 start, body = i, -1
-        elif _is_wide(char):
+        elif is_wide(char):
             if body >= 0:
                 ends.append(i)
             ends.append(i + 1)
@@ -100,7 +100,7 @@ def scorable(text: str, *, final: bool = False) -> int:
     """
     ends = word_ends(text, final=final)
     for end in ends:
-        if end < len(text) and not any(char.isspace() or _is_wide(char) for char in text[end - 1 : end + 1]):
+        if end < len(text) and not any(char.isspace() or is_wide(char) for char in text[end - 1 : end + 1]):
             return end
     return ends[-1] if ends else 0
 

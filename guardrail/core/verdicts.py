@@ -77,7 +77,12 @@ class TokenScore:
     span: Span
     """The token's place in its turn's text, code points."""
     scores: Mapping[str, float]
-    """Category to calibrated risk score in [0, 1]."""
+    """Category to calibrated risk score in [0, 1]; it says nothing of a category it leaves out, unless it
+    leaves out all of them: then each is 0."""
+    pending: bool = False
+    """More text may still make it, or make it part of, something longer: text from its start on may not
+    leave. Each result restates what is pending; a later one may hold the whole, beginning in earlier text.
+    At the end of a turn nothing is pending: the scores stand as they are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardrail.core.verdicts import Role
-from guardrail.engine.manifest import Pack
+from guardrail.engine.manifest import NetworkPack
 
 
 class Calibration:
@@ -22,7 +22,7 @@ class Calibration:
         pack: where the lines stand.
     """
 
-    def __init__(self, pack: Pack) -> None:
+    def __init__(self, pack: NetworkPack) -> None:
         self._categories = pack.categories
         self._scales: dict[Role, NDArray[np.float32]] = {}
         self._offsets: dict[Role, NDArray[np.float32]] = {}

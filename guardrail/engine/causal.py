@@ -20,7 +20,7 @@ from guardrail.engine.cache import Geometry, KeyValueCache
 from guardrail.engine.calibration import Calibration
 from guardrail.engine.causal_session import Network
 from guardrail.engine.causal_step import CausalJob, CausalStep, Logits
-from guardrail.engine.family import PackLane, PackScorer
+from guardrail.engine.family import NetworkScorer, PackLane
 from guardrail.engine.manifest_causal import CausalPack
 from guardrail.engine.runner import Runner
 from guardrail.engine.session import Provider
@@ -43,7 +43,7 @@ class _Parts:
     heads: Mapping[Role, int | None]
 
 
-class CausalScorer(PackScorer[CausalJob]):
+class CausalScorer(NetworkScorer[CausalJob]):
     """A pack of family ``causal`` at work.
 
     Args:

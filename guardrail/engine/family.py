@@ -1,6 +1,6 @@
 """What the families share between a caller's event loop and the runner.
 
-A scorer owns a runner; a lane carries out one ``extend`` after the other, in the order in which they were
+The scorer of a network owns a runner; a lane carries out one ``extend`` after the other, in the order in which they were
 made, refuses other calls meanwhile, and changes its state only when a call has succeeded: a refused,
 cancelled or tentative call leaves it as it was. How text becomes jobs, and what comes back scores, is a
 family's own.
@@ -18,7 +18,7 @@ from guardrail.core.verdicts import Role, TokenScore
 from guardrail.engine.job import Job, results
 from guardrail.engine.manifest import Pack
 from guardrail.engine.runner import Runner
-from guardrail.engine.scorer import LaneScorer, Scorer
+from guardrail.engine.scorer import LaneScorer, LoadedScorer
 from guardrail.engine.session import Provider
 from guardrail.errors import ScoringError
 
@@ -26,23 +26,20 @@ R = TypeVar("R")
 J = TypeVar("J", bound=Job[Any])
 
 
-class PackScorer(Scorer, ABC, Generic[J]):
+class PackScorer(LoadedScorer, ABC):
     """A pack at work; the engine's ``Scorer``.
 
     Args:
         pack: the classifier.
-        runner: the thread behind it; owned from here on.
-        provider: where the network runs, for records.
+        provider: where it runs, for records.
         why_not_cuda: why that is the CPU, for records.
     """
 
-    def __init__(self, pack: Pack, runner: Runner[J], provider: Provider, why_not_cuda: str) -> None:
+    def __init__(self, pack: Pack, provider: Provider, why_not_cuda: str) -> None:
         self.pack = pack
         """The classifier, with its operating points."""
-        self.runner = runner
-        """The thread behind it, with its counts."""
         self.provider = provider
-        """Where the network runs."""
+        """Where it runs."""
         self.why_not_cuda = why_not_cuda
         """Why it runs on the CPU; empty where it does not."""
 
@@ -55,6 +52,22 @@ class PackScorer(Scorer, ABC, Generic[J]):
     def categories(self) -> Sequence[str]:
         """The categories it scores."""
         return self.pack.categories
+
+
+class NetworkScorer(PackScorer, Generic[J]):
+    """A pack whose network is run by a thread.
+
+    Args:
+        pack: the classifier.
+        runner: the thread; owned from here on.
+        provider: where the network runs, for records.
+        why_not_cuda: why that is the CPU, for records.
+    """
+
+    def __init__(self, pack: Pack, runner: Runner[J], provider: Provider, why_not_cuda: str) -> None:
+        super().__init__(pack, provider, why_not_cuda)
+        self.runner = runner
+        """The thread behind it, with its counts."""
 
     def close(self) -> None:
         """Finish what is queued and end the thread; idempotent, blocks. Lanes are refused from now on."""

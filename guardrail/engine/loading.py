@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from guardrail.engine.batcher import BatchLimits
 from guardrail.engine.causal import CausalScorer
 from guardrail.engine.causal_session import CausalSession
 from guardrail.engine.family import PackScorer
+from guardrail.engine.lexical import LexicalScorer
 from guardrail.engine.manifest import Pack
 from guardrail.engine.manifest_causal import CausalPack
+from guardrail.engine.manifest_lexical import LexicalPack
 from guardrail.engine.manifest_window import WindowPack
 from guardrail.engine.pack import load_pack
 from guardrail.engine.session import ProviderChoice
@@ -26,7 +27,7 @@ def load_scorer(
     intra_op_threads: int = 0,
     limits: BatchLimits | None = None,
     max_wait_s: float = inf,
-) -> PackScorer[Any]:
+) -> PackScorer:
     """A pack, loaded, checked, warmed up and ready to score.
 
     Args:
@@ -65,5 +66,7 @@ def load_scorer(
                 limits=limits,
                 max_wait_s=max_wait_s,
             )
+        case LexicalPack():
+            return LexicalScorer(pack)
         case _:
             raise AssertionError(f"load_pack gives no {type(pack).__name__}")

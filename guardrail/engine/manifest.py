@@ -1,7 +1,7 @@
 """What the manifests of all families have in common: the shape of a ``Pack``, and the checks on it.
 
-A family's own keys are read in ``manifest_causal`` and ``manifest_window``; ``pack`` finds packs and
-knows which family reads which. Nothing here knows runtime or tokenizer.
+A family's own keys are read in ``manifest_causal``, ``manifest_window`` and ``manifest_lexical``; ``pack``
+finds packs and knows which family reads which. Nothing here knows runtime or tokenizer.
 """
 
 from __future__ import annotations
@@ -39,22 +39,28 @@ class Pack:
     version: str
     family: str
     license: str
+    categories: tuple[str, ...]
+    """What it scores."""
+    judged: frozenset[Role]
+    """Whose turns are scored."""
+    operating_points: Mapping[Role, Mapping[str, Mapping[int, float] | None]]
+    """Role, category, severity (1 to 3) to the score from which it holds; None: not to be judged."""
+    languages: tuple[str, ...]
+    data: Any
+    """What it was trained on or made from, as the manifest says it; for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPack(Pack):
+    """A pack of a family that runs a network; its categories stand in the order of a score's logits."""
+
     model_path: Path
     cuda_model_path: Path
     """The same network as CUDA runs it best; often the same file."""
     tokenizer_path: Path
     opset: int
-    categories: tuple[str, ...]
-    """In the order of a score's logits."""
-    judged: frozenset[Role]
-    """Whose turns are scored."""
     calibration: Mapping[Role, Mapping[str, CalibrationLine]]
     """For every role that is judged, every category."""
-    operating_points: Mapping[Role, Mapping[str, Mapping[int, float] | None]]
-    """Role, category, severity (1 to 3) to the score from which it holds; None: not to be judged."""
-    languages: tuple[str, ...]
-    data: Any
-    """What it was trained on, as the manifest says it; for people."""
 
 
 class File(BaseModel):
@@ -91,6 +97,14 @@ class Manifest(BaseModel):
     version: str
     family: str
     license: str
+    operating_points: dict[Role, dict[str, dict[int, Score] | None]]
+    languages: list[str]
+    data: Any
+
+
+class NetworkManifest(Manifest):
+    """That of a family that runs a network."""
+
     model: ModelFile
     cuda_model: ModelFile | None = None
     """The network in another arithmetic, to be run on CUDA."""
@@ -98,9 +112,6 @@ class Manifest(BaseModel):
     """External data of the networks."""
     tokenizer: File
     calibration: dict[Role, dict[str, Line]]
-    operating_points: dict[Role, dict[str, dict[int, Score] | None]]
-    languages: list[str]
-    data: Any
 
 
 M = TypeVar("M", bound=Manifest)
@@ -128,33 +139,50 @@ def parsed(directory: Path, raw: Mapping[str, Any], shape: type[M]) -> M:
 def common(
     directory: Path, manifest: Manifest, categories: Sequence[str], judged: Collection[Role]
 ) -> dict[str, Any]:
-    """The fields that every ``Pack`` has, checked; files and tables included.
+    """The fields that every ``Pack`` has, checked.
 
     Raises:
-        PackError: a table lacks an entry, or a file is missing or not the one the manifest means.
+        PackError: the table of operating points lacks an entry.
     """
-    _check_tables(directory, manifest, categories, judged)
-    if manifest.weights is not None:
-        _checked_file(directory, manifest.weights)
+    if not judged:
+        raise refusal(directory, "roles", "none of them is judged")
+    _check_table(directory, "operating_points", manifest.operating_points, categories, judged)
+    _check_severities(directory, manifest, judged)
     return {
         "directory": directory,
         "name": manifest.name,
         "version": manifest.version,
         "family": manifest.family,
         "license": manifest.license,
-        "model_path": _checked_file(directory, manifest.model),
-        "cuda_model_path": _checked_file(directory, manifest.cuda_model or manifest.model),
-        "tokenizer_path": _checked_file(directory, manifest.tokenizer),
-        "opset": manifest.model.opset,
         "categories": tuple(categories),
         "judged": frozenset(judged),
+        "operating_points": manifest.operating_points,
+        "languages": tuple(manifest.languages),
+        "data": manifest.data,
+    }
+
+
+def of_network(
+    directory: Path, manifest: NetworkManifest, categories: Sequence[str], judged: Collection[Role]
+) -> dict[str, Any]:
+    """The fields that every ``NetworkPack`` has, checked; files and tables included.
+
+    Raises:
+        PackError: a table lacks an entry, or a file is missing or not the one the manifest means.
+    """
+    _check_table(directory, "calibration", manifest.calibration, categories, judged)
+    if manifest.weights is not None:
+        checked_file(directory, manifest.weights)
+    return {
+        **common(directory, manifest, categories, judged),
+        "model_path": checked_file(directory, manifest.model),
+        "cuda_model_path": checked_file(directory, manifest.cuda_model or manifest.model),
+        "tokenizer_path": checked_file(directory, manifest.tokenizer),
+        "opset": manifest.model.opset,
         "calibration": {
             role: {name: CalibrationLine(line.scale, line.offset) for name, line in lines.items()}
             for role, lines in manifest.calibration.items()
         },
-        "operating_points": manifest.operating_points,
-        "languages": tuple(manifest.languages),
-        "data": manifest.data,
     }
 
 
@@ -165,20 +193,22 @@ def check_roles(directory: Path, roles: Collection[Role]) -> None:
             raise refusal(directory, "roles", f"no entry for {role.value!r}")
 
 
-def _check_tables(
-    directory: Path, manifest: Manifest, categories: Sequence[str], judged: Collection[Role]
+def _check_table(
+    directory: Path,
+    key: str,
+    table: Mapping[Role, Mapping[str, Any]],
+    categories: Sequence[str],
+    judged: Collection[Role],
 ) -> None:
-    """Some role is judged, and those that are have every category in both tables."""
-    if not judged:
-        raise refusal(directory, "roles", "none of them is judged")
+    """Of the roles that are judged every category stands in the table."""
     for role in (role for role in Role if role in judged):
-        for key, table in (
-            ("calibration", manifest.calibration),
-            ("operating_points", manifest.operating_points),
-        ):
-            for category in categories:
-                if category not in table.get(role, {}):
-                    raise refusal(directory, f"{key}.{role.value}", f"no entry for {category!r}")
+        for category in categories:
+            if category not in table.get(role, {}):
+                raise refusal(directory, f"{key}.{role.value}", f"no entry for {category!r}")
+
+
+def _check_severities(directory: Path, manifest: Manifest, judged: Collection[Role]) -> None:
+    for role in (role for role in Role if role in judged):
         for category, points in manifest.operating_points[role].items():
             if points is not None and tuple(sorted(points)) != SEVERITIES:
                 raise refusal(
@@ -188,7 +218,12 @@ def _check_tables(
                 )
 
 
-def _checked_file(directory: Path, entry: File) -> Path:
+def checked_file(directory: Path, entry: File) -> Path:
+    """Where a file of the pack lies.
+
+    Raises:
+        PackError: it is missing, elsewhere, or not the one the manifest means.
+    """
     path = directory / entry.file
     if path.resolve().parent != directory.resolve():
         raise PackError(str(directory), f"{entry.file}: a pack's files lie in its own directory")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from guardrail.core.verdicts import Role
-from guardrail.engine.manifest import Manifest, Pack, Size, check_roles, common, parsed, refusal
+from guardrail.engine.manifest import NetworkManifest, NetworkPack, Size, check_roles, of_network, parsed, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class RoleInput:
 
 
 @dataclass(frozen=True, slots=True)
-class CausalPack(Pack):
+class CausalPack(NetworkPack):
     """A checked pack of family ``causal``."""
 
     roles: Mapping[Role, RoleInput]
@@ -41,7 +41,7 @@ class _Role(BaseModel):
     head: Annotated[int, Field(ge=0)] | None
 
 
-class _CausalManifest(Manifest):
+class _CausalManifest(NetworkManifest):
     roles: dict[Role, _Role]
     start_token: str
     max_positions: Annotated[int, Field(ge=16)]
@@ -67,7 +67,7 @@ def read_causal(directory: Path, raw: Mapping[str, Any]) -> CausalPack:
         raise refusal(directory, "roles", "markers and start_token must differ from each other")
     judged = [role for role, entry in roles.items() if entry.head is not None]
     return CausalPack(
-        **common(directory, manifest, manifest.categories, judged),
+        **of_network(directory, manifest, manifest.categories, judged),
         roles={role: RoleInput(entry.marker, entry.head) for role, entry in roles.items()},
         start_token=manifest.start_token,
         max_positions=manifest.max_positions,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardrail.core.verdicts import Role
-from guardrail.engine.manifest import Manifest, Pack, Size, check_roles, common, parsed, refusal
+from guardrail.engine.manifest import NetworkManifest, NetworkPack, Size, check_roles, of_network, parsed, refusal
 
 Activation = Literal["sigmoid", "softmax"]
 InputName = Literal["input_ids", "attention_mask", "token_type_ids"]
@@ -33,7 +33,7 @@ class WindowRole:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowPack(Pack):
+class WindowPack(NetworkPack):
     """A checked pack of family ``window``."""
 
     inputs: tuple[InputName, ...]
@@ -59,7 +59,7 @@ class _Role(BaseModel):
     context_tokens: Size | None = None
 
 
-class _WindowManifest(Manifest):
+class _WindowManifest(NetworkManifest):
     inputs: list[InputName]
     activation: Activation
     labels: Annotated[list[str], Field(min_length=1)]
@@ -83,7 +83,7 @@ def read_window(directory: Path, raw: Mapping[str, Any]) -> WindowPack:
         _check_role(directory, manifest, role, manifest.roles[role])
     judged = [role for role, entry in manifest.roles.items() if entry.judged_at != "never"]
     return WindowPack(
-        **common(directory, manifest, list(manifest.categories), judged),
+        **of_network(directory, manifest, list(manifest.categories), judged),
         inputs=tuple(manifest.inputs),
         activation=manifest.activation,
         labels=tuple(manifest.labels),

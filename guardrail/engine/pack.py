@@ -1,6 +1,6 @@
 """Packs: a classifier as it lies on disk, found, checked and described.
 
-A pack is a directory with a ``manifest.yaml``, a network and a tokenizer. Everything that can be wrong
+A pack is a directory with a ``manifest.yaml``, and a network and a tokenizer or patterns. Everything that can be wrong
 with one is found here, before a stream is served, and said as a ``PackError`` naming pack and reason.
 This file knows where packs lie and which family reads which manifest; ``manifest`` and its relatives know
 what stands in one. Neither knows runtime or tokenizer: they hand out paths whose checksums are right.
@@ -16,6 +16,7 @@ import yaml
 
 from guardrail.engine.manifest import FORMAT, MANIFEST, CalibrationLine, Pack
 from guardrail.engine.manifest_causal import read_causal
+from guardrail.engine.manifest_lexical import read_lexical
 from guardrail.engine.manifest_window import read_window
 from guardrail.errors import PackError
 
@@ -23,6 +24,7 @@ __all__ = ["FAMILIES", "SEARCH_PATH", "CalibrationLine", "Pack", "available_pack
 
 FAMILIES: Mapping[str, Callable[[Path, Mapping[str, Any]], Pack]] = {
     "causal": read_causal,
+    "lexical": read_lexical,
     "window": read_window,
 }
 

@@ -38,8 +38,9 @@ class LaneScorer(Protocol):
             scored: False: context for what is to come; nobody wants its scores, and none come back.
 
         Returns:
-            One entry a classifier token of ``text``; spans in code points of the turn. White space
-            alone gives none. Roles without a head (system) give none.
+            One entry a classifier token of ``text``, ordered by where they end; spans in code points of the turn.
+            White space alone gives none. Roles without a head (system) give none. A scorer of exact spans
+            gives one an entity instead, when it is complete, and says what is ``pending``.
 
         Raises:
             ScoringError: the text could not be scored; the lane is usable no longer.
@@ -77,4 +78,17 @@ class Scorer(Protocol):
 
     def open(self) -> LaneScorer:
         """A new, empty conversation."""
+        ...
+
+
+class LoadedScorer(Scorer, Protocol):
+    """A scorer with what runs it, as ``loading`` makes them."""
+
+    provider: str
+    """Where it runs: "cpu" or "cuda"; of several, each once."""
+    why_not_cuda: str
+    """Why that is the CPU; empty where it is not."""
+
+    def close(self) -> None:
+        """Give back threads and memory; idempotent, blocks. Lanes are refused from now on."""
         ...

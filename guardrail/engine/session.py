@@ -15,7 +15,7 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from guardrail.engine import cuda
-from guardrail.engine.pack import Pack
+from guardrail.engine.manifest import NetworkPack
 from guardrail.errors import PackError, ProviderError
 
 ProviderChoice = Literal["auto", "cpu", "cuda"]
@@ -41,7 +41,9 @@ class OnnxSession:
         PackError: the network cannot be loaded.
     """
 
-    def __init__(self, pack: Pack, *, provider: ProviderChoice = "auto", intra_op_threads: int = 0) -> None:
+    def __init__(
+        self, pack: NetworkPack, *, provider: ProviderChoice = "auto", intra_op_threads: int = 0
+    ) -> None:
         self._pack = pack
         obstacle = "not asked for" if provider == "cpu" else cuda.obstacle()
         session: Any = None
@@ -84,7 +86,7 @@ class OnnxSession:
         return PackError(str(self._pack.directory), f"{self._path.name}: {reason}")
 
 
-def _open(pack: Pack, path: Path, providers: list[Any], intra_op_threads: int) -> Any:
+def _open(pack: NetworkPack, path: Path, providers: list[Any], intra_op_threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
@@ -106,7 +108,7 @@ def _open(pack: Pack, path: Path, providers: list[Any], intra_op_threads: int) -
         raise PackError(str(pack.directory), f"{path.name} cannot be loaded: {error}") from error
 
 
-def _open_cuda(pack: Pack, intra_op_threads: int) -> tuple[Any, str]:
+def _open_cuda(pack: NetworkPack, intra_op_threads: int) -> tuple[Any, str]:
     """A session on the GPU and "", or None and the reason."""
     ort.set_default_logger_severity(_LOG_FATAL_ONLY)
     try:

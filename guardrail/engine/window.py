@@ -17,7 +17,7 @@ import numpy as np
 from guardrail.core.verdicts import Role, TokenScore
 from guardrail.engine.batcher import BatchLimits
 from guardrail.engine.calibration import Calibration
-from guardrail.engine.family import PackLane, PackScorer
+from guardrail.engine.family import NetworkScorer, PackLane
 from guardrail.engine.framing import Frame, Framed, frame
 from guardrail.engine.labels import LabelOdds
 from guardrail.engine.manifest import refusal
@@ -56,7 +56,7 @@ class _Parts:
     """Longest context any role asks for: so much of a user turn is kept."""
 
 
-class WindowScorer(PackScorer[WindowJob]):
+class WindowScorer(NetworkScorer[WindowJob]):
     """A pack of family ``window`` at work.
 
     Args:
