@@ -107,4 +107,4 @@ def _filters(config: dict[str, Any]) -> list[Any]:
 def _with_keywords(sidecar: Sidecar) -> Sidecar:
     old = sidecar.services
     services = Services(KeywordScorer({}), old.policy, old.composer, old.observer, old.clock)
-    return Sidecar(services, sidecar.scorer, sidecar.pack, None)
+    return Sidecar(services, sidecar.scorer, sidecar.packs, None)

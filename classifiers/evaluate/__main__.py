@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:  # pragma: no cover - tests have the extra
         raise
     sys.exit(f"evaluate: {error.name} is missing; it comes with the extra: pip install -e '.[evaluate]'")
 
-from guardrail.engine.loading import load_scorer
+from guardrail.engine.loading import load_scorers
 from guardrail.engine.pack import load_pack
 from guardrail.errors import ConfigError, GuardrailError, InputError
 from guardrail.telemetry import configure_logging
@@ -57,7 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="labelled rows, .jsonl or .jsonl.gz; may be given several times",
     )
     add("--output", type=Path, required=True, metavar="DIR", help="where the report goes; made if missing")
-    add("--pack", default="default", metavar="NAME_OR_DIR", help="classifier pack (default: %(default)s)")
+    add(
+        "--pack",
+        default="default",
+        metavar="NAME_OR_DIR",
+        help="classifier pack, or several, comma-separated (default: %(default)s)",
+    )
     add(
         "--policy",
         type=Path,
@@ -112,11 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _evaluate(options: argparse.Namespace) -> None:
     labelled = rows.read(options.data, options.limit)
-    pack = load_pack(options.pack)
-    policy = chosen_policy(pack, options.policy)
+    packs = [load_pack(name) for name in options.pack.split(",")]
+    policy = chosen_policy(packs, options.policy)
     # Before the long work: a directory that cannot be written to is found at the end of it otherwise.
     _make_directory(options.output)
-    scorer = load_scorer(pack, options.provider, intra_op_threads=options.threads)
+    scorer = load_scorers(packs, options.provider, intra_op_threads=options.threads)
     try:
         judging = prepare(scorer, policy)
         judged = asyncio.run(scoring.judge(judging, labelled, options.concurrency, _progress()))
@@ -124,7 +129,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         scorer.close()
     run = {
         "command": {name: _plain(value) for name, value in vars(options).items()},
-        "pack": {"name": pack.name, "version": pack.version, "family": pack.family},
+        "pack": {
+            key: " + ".join(getattr(pack, key) for pack in packs) for key in ("name", "version", "family")
+        },
         "provider": scorer.provider,
         "why_not_cuda": scorer.why_not_cuda,
         "machine": {"cores": os.cpu_count(), "architecture": platform.machine()},

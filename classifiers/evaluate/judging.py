@@ -14,6 +14,7 @@ from pathlib import Path
 from classifiers.evaluate.truth import ANY_HARM
 from guardrail.app.wiring import load_checked_policy
 from guardrail.core.verdicts import Role, TokenScore
+from guardrail.engine.ensemble import operating_points
 from guardrail.engine.pack import Pack
 from guardrail.engine.scorer import LaneScorer, Scorer
 from guardrail.errors import PackError
@@ -66,24 +67,25 @@ def prepare(scorer: Scorer, policy: Policy) -> Judging:
     return Judging(Services(counting, policy, PlainComposer(), SilentObserver(), time.monotonic), timing)
 
 
-def chosen_policy(pack: Pack, path: Path | None) -> Policy:
-    """The policy of a file, checked against the pack; without one, all of the pack's operating points.
+def chosen_policy(packs: Sequence[Pack], path: Path | None) -> Policy:
+    """The policy of a file, checked against the packs; without one, all of the packs' operating points.
 
     Raises:
-        ConfigError: the policy is wrong, or asks for what the pack cannot do.
-        PackError: the pack's operating points cannot be thresholds.
+        ConfigError: the policy is wrong, or asks for what the packs cannot do.
+        PackError: the packs' operating points cannot be thresholds.
     """
     if path is not None:
-        return load_checked_policy(path, str(pack.directory))[0]
+        return load_checked_policy(path, [str(pack.directory) for pack in packs])[0]
     noted = RoleRules(interventions={1: "annotate", 2: "annotate", 3: "annotate"})
     # A category the taxonomy does not know cannot stand in a policy, so no stream ever finds it.
-    rules = {c: CategoryRules(user=noted, assistant=noted) for c in pack.categories if c in CATEGORIES}
+    scored = dict.fromkeys(category for pack in packs for category in pack.categories)
+    rules = {c: CategoryRules(user=noted, assistant=noted) for c in scored if c in CATEGORIES}
     policy = Policy(version=1, name="operating points", categories=rules or {ANY_HARM: CategoryRules()})
-    points = {role: pack.operating_points.get(role, {}) for role in JUDGED_ROLES}
     try:
-        return with_operating_points(policy, points)
+        return with_operating_points(policy, operating_points(packs))
     except ValueError as error:
-        raise PackError(pack.name, f"operating points: {error}") from error
+        names = ", ".join(pack.name for pack in packs)
+        raise PackError(names, f"operating points: {error}") from error
 
 
 class _CountingScorer(Scorer):

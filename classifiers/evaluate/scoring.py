@@ -112,10 +112,11 @@ async def judged(judging: Judging, row: LabelledRow) -> JudgedRow:
         nothing = np.zeros(len(categories), np.float32)
         return JudgedRow(row, 0, nothing, nothing)
     ends = [token.span.end for token in tokens]
-    table = np.array([[token.scores.get(c, 0.0) for c in categories] for token in tokens], np.float32)
+    table = score_table(tokens, categories)
     seen = judged_tokens(row, tokens)
     at_end = LaneJudge(services.policy, row.role)
-    verdicts = (at_end.judge(tokens[-1]), at_end.finish())
+    all_read = TokenScore(tokens[-1].span, dict(zip(categories, table[-1].tolist(), strict=True)))
+    verdicts = (at_end.judge(all_read), at_end.finish())
     return JudgedRow(
         row,
         len(tokens),
@@ -145,6 +146,16 @@ def judged_tokens(row: LabelledRow, tokens: Sequence[TokenScore]) -> list[int]:
     if row.role is not Role.USER:
         return list(range(len(tokens)))
     return prompt.judged_tokens(row.text, tokens)
+
+
+def score_table(tokens: Sequence[TokenScore], categories: Sequence[str]) -> Floats:
+    """Each category's score at each token, [tokens, categories]: the last one said, and 0 before the first."""
+    rows: list[list[float]] = []
+    said = dict.fromkeys(categories, 0.0)
+    for token in tokens:
+        said |= token.scores or dict.fromkeys(categories, 0.0)
+        rows.append([said[category] for category in categories])
+    return np.array(rows, np.float32)
 
 
 def aggregate(scores: Floats, categories: Sequence[str]) -> Floats:

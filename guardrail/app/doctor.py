@@ -92,33 +92,37 @@ def _versions() -> Iterator[Check]:
 
 
 def _policy(settings: Settings) -> Iterator[Check]:
-    policy, pack = load_checked_policy(settings.policy, settings.pack)
+    policy, packs = load_checked_policy(settings.policy, settings.packs)
     for role in (Role.USER, Role.ASSISTANT):
         judged = [name for name, rules in policy.categories.items() if rules.role(role) is not None]
         yield Check(
             "policy", "ok", f"{policy.name} ({policy.mode}) judges the {role.value} in: {', '.join(judged)}"
         )
-    yield Check(
-        "pack", "ok", f"{pack.name} {pack.version} ({pack.family}) in {pack.directory}, checksums match"
-    )
+    for pack in packs:
+        yield Check(
+            "pack", "ok", f"{pack.name} {pack.version} ({pack.family}) in {pack.directory}, checksums match"
+        )
 
 
 def _provider(settings: Settings) -> Iterator[Check]:
-    _, pack = load_checked_policy(settings.policy, settings.pack)
-    scorer = load_scorer(pack, settings.provider, intra_op_threads=settings.threads)
-    try:
-        says = f"asked for {settings.provider}, runs on {scorer.provider}"
-        if settings.provider == "auto" and scorer.why_not_cuda:
-            says += f" ({scorer.why_not_cuda})"
-        idle = settings.provider == "auto" and scorer.provider == "cpu" and cuda.has_driver()
-        yield Check("provider", "warn" if idle else "ok", says)
-    finally:
-        scorer.close()
+    _, packs = load_checked_policy(settings.policy, settings.packs)
+    for pack in packs:
+        scorer = load_scorer(pack, settings.provider, intra_op_threads=settings.threads)
+        try:
+            says = f"asked for {settings.provider}, runs on {scorer.provider}"
+            if settings.provider != scorer.provider and scorer.why_not_cuda:
+                says += f" ({scorer.why_not_cuda})"
+            idle = settings.provider == "auto" and scorer.provider == "cpu" and cuda.has_driver()
+            state: State = "warn" if idle and pack.family != "lexical" else "ok"
+            yield Check("provider", state, says if len(packs) == 1 else f"{pack.name}: {says}")
+        finally:
+            scorer.close()
 
 
 def _engine(settings: Settings) -> Iterator[Check]:
     """What runs at the address of an engine, and whether it is what the policy was checked against."""
-    _, pack = load_checked_policy(settings.policy, settings.pack)
+    _, packs = load_checked_policy(settings.policy, settings.packs)
+    wanted = [identity(pack) for pack in packs]
     try:
         found = asyncio.run(_asked(settings))
     except EngineUnreachableError as error:
@@ -128,8 +132,9 @@ def _engine(settings: Settings) -> Iterator[Check]:
     says = f"{settings.engine}: guardrail {found.version}, pack {runs} on {found.provider}"
     if found.why_not_cuda:
         says += f" ({found.why_not_cuda})"
-    if set(found.packs) != {identity(pack)}:
-        yield Check("engine", "fail", f"{says}; the policy was checked against {identity(pack)}")
+    if set(found.packs) != set(wanted):
+        checked = ", ".join(map(str, wanted))
+        yield Check("engine", "fail", f"{says}; the policy was checked against {checked}")
     else:
         yield Check("engine", "ok", says)
 

@@ -11,18 +11,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 
 from guardrail import __version__
 from guardrail.app.credentials import server_credentials
 from guardrail.app.signals import Announce, stop_signal
-from guardrail.app.wiring import Settings, load_checked_policy, log_provider
-from guardrail.engine.family import PackScorer
+from guardrail.app.wiring import Settings, load_checked_policy, log_provider, watch
 from guardrail.engine.identity import Engine, identity
-from guardrail.engine.loading import load_scorer
-from guardrail.engine.scorer import Scorer
+from guardrail.engine.loading import load_scorers
+from guardrail.engine.scorer import LoadedScorer, Scorer
 from guardrail.errors import ConfigError
 from guardrail.observer import EngineReached
 from guardrail.telemetry import telemetry
@@ -59,7 +57,7 @@ async def engine(settings: Settings, listening: Listening, announce: Announce, *
     observer = telemetry(os.environ)
     try:
         scorer, described = await asyncio.to_thread(load_engine, settings)
-        observer.watch(scorer)
+        watch(observer, scorer)
         try:
             async with serving(scorer, described, listening, grace_s=grace_s) as (address, _):
                 log_provider(scorer, settings.provider)
@@ -72,18 +70,18 @@ async def engine(settings: Settings, listening: Listening, announce: Announce, *
         await asyncio.to_thread(observer.shutdown)
 
 
-def load_engine(settings: Settings) -> tuple[PackScorer[Any], Engine]:
+def load_engine(settings: Settings) -> tuple[LoadedScorer, Engine]:
     """What scores, warmed up, and what it is for those who use it; blocks."""
-    policy, pack = load_checked_policy(settings.policy, settings.pack)
-    scorer = load_scorer(
-        pack,
+    policy, packs = load_checked_policy(settings.policy, settings.packs)
+    scorer = load_scorers(
+        packs,
         settings.provider,
         intra_op_threads=settings.threads,
         max_wait_s=policy.timing.engine_wait_s,
     )
     described = Engine(
         scorer=scorer.name,
-        packs=(identity(pack),),
+        packs=tuple(identity(pack) for pack in packs),
         categories=tuple(scorer.categories),
         provider=scorer.provider,
         why_not_cuda=scorer.why_not_cuda,

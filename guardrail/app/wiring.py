@@ -1,4 +1,4 @@
-"""From settings to ``Services``: policy, pack, composer and telemetry, loaded and checked against each other.
+"""From settings to ``Services``: policy, packs, composer and telemetry, loaded and checked against each other.
 
 Everything that can be wrong is found here, before the first stream (invariant 9).
 """
@@ -8,21 +8,22 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import grpc
 
 from guardrail.app.credentials import channel_credentials
 from guardrail.config.policies import DEFAULT_POLICY, load_policy
-from guardrail.core.verdicts import Role
-from guardrail.engine.family import PackScorer
+from guardrail.engine.ensemble import operating_points, parts
+from guardrail.engine.family import NetworkScorer
 from guardrail.engine.identity import identity
-from guardrail.engine.loading import load_scorer
+from guardrail.engine.loading import load_scorers
 from guardrail.engine.pack import Pack, load_pack
+from guardrail.engine.scorer import LoadedScorer
 from guardrail.errors import ConfigError, PackError
 from guardrail.interventions.composer import load_composer
 from guardrail.observer import Observer, SilentObserver
@@ -42,8 +43,8 @@ class Settings:
 
     policy: Path | None = None
     """Policy file; None is the policy that ships."""
-    pack: str = ""
-    """Classifier pack by name or directory; "" is the policy's."""
+    packs: tuple[str, ...] = ()
+    """Classifier packs by name or directory; none: the policy's."""
     provider: Provider = "auto"
     """Where the classifier runs."""
     threads: int = 0
@@ -67,8 +68,8 @@ class Sidecar:
     """Everything a process runs on; ``close`` gives it back."""
 
     services: Services
-    scorer: PackScorer[Any] | RemoteScorer
-    pack: Pack
+    scorer: LoadedScorer | RemoteScorer
+    packs: Sequence[Pack]
     telemetry: Telemetry | None
 
     def close(self) -> None:
@@ -79,37 +80,39 @@ class Sidecar:
             self.telemetry.shutdown()
 
 
-def load_checked_policy(path: Path | None, pack_name: str = "") -> tuple[Policy, Pack]:
-    """A policy with its pack: thresholds filled in, categories the pack cannot score refused.
+def load_checked_policy(path: Path | None, pack_names: Sequence[str] = ()) -> tuple[Policy, Sequence[Pack]]:
+    """A policy with its packs: thresholds filled in, categories that none of them scores refused.
+
+    Args:
+        path: the policy's file; None is the policy that ships.
+        pack_names: packs by name or directory; none: the policy's.
 
     Raises:
-        ConfigError: the policy is wrong, or asks for what its pack cannot do.
-        PackError: the pack asked for, or the default policy's, cannot be used.
+        ConfigError: the policy is wrong, or asks for what its packs cannot do.
+        PackError: a pack asked for, or the default policy's, cannot be used.
     """
     policy = load_policy(path)
     source = str(path or DEFAULT_POLICY.name)
     try:
-        pack = load_pack(pack_name or policy.pack)
+        packs = [load_pack(name) for name in pack_names or policy.pack_names]
     except PackError as error:
-        if pack_name or path is None:
+        if pack_names or path is None:
             raise
-        raise ConfigError(source, "pack", str(error)) from error
+        raise ConfigError(source, "packs" if policy.packs else "pack", str(error)) from error
+    told = f"pack{'s' if len(packs) > 1 else ''} {', '.join(pack.name for pack in packs)}"
+    scored = dict.fromkeys(name for pack in packs for name in pack.categories)
     for name in policy.categories:
-        if name not in pack.categories:
-            reason = f"pack {pack.name} does not score it; it scores {', '.join(pack.categories)}"
+        if name not in scored:
+            reason = f"is not scored by {told}; scored are {', '.join(scored)}"
             raise ConfigError(source, f"categories.{name}", reason)
-    points = {role: pack.operating_points.get(role, {}) for role in (Role.USER, Role.ASSISTANT)}
+    points = operating_points(packs)
     try:
         filled = with_operating_points(policy, points)
     except ValueError as error:
-        raise ConfigError(
-            source, "categories", f"with the operating points of pack {pack.name}: {error}"
-        ) from error
+        raise ConfigError(source, "categories", f"with the operating points of {told}: {error}") from error
     if not any(rules.role(role) for rules in filled.categories.values() for role in points):
-        raise ConfigError(
-            source, "categories", f"nothing is judged: pack {pack.name} advises against all of them"
-        )
-    return filled, pack
+        raise ConfigError(source, "categories", f"nothing is judged: all are advised against by {told}")
+    return filled, packs
 
 
 def assemble(
@@ -129,7 +132,7 @@ def assemble(
         offline: no telemetry, for commands that work on files.
         observer: told of everything as well; offline, it alone is told.
     """
-    policy, pack = load_checked_policy(settings.policy, settings.pack)
+    policy, packs = load_checked_policy(settings.policy, settings.packs)
     composer = load_composer(settings.templates, settings.resources)
     told: Telemetry | None = None
     observer = observer or SilentObserver()
@@ -138,27 +141,27 @@ def assemble(
             environ or os.environ, audit=settings.audit, tenants=settings.tenants, also=[observer]
         )
         observer = told
-    scorer: PackScorer[Any] | RemoteScorer
+    scorer: LoadedScorer | RemoteScorer
     if settings.engine:
         scorer = RemoteScorer(
             settings.engine,
-            [identity(pack)],
+            [identity(pack) for pack in packs],
             observer=observer,
             clock=time.monotonic,
             credentials=engine_credentials(settings),
         )
     else:
-        scorer = load_scorer(
-            pack,
+        scorer = load_scorers(
+            packs,
             settings.provider,
             intra_op_threads=settings.threads,
             # Who waits for a file has time; text of a stream has a deadline.
             max_wait_s=inf if offline else policy.timing.engine_wait_s,
         )
         if told is not None:
-            told.watch(scorer)
+            watch(told, scorer)
     services = Services(scorer, policy, composer, observer, time.monotonic)
-    return Sidecar(services, scorer, pack, told)
+    return Sidecar(services, scorer, packs, told)
 
 
 def engine_credentials(settings: Settings) -> grpc.ChannelCredentials | None:
@@ -170,7 +173,15 @@ def engine_credentials(settings: Settings) -> grpc.ChannelCredentials | None:
     return channel_credentials(settings.engine_tls, "--engine-tls") if settings.engine_tls else None
 
 
-def log_provider(scorer: PackScorer[Any], asked: Provider) -> None:
-    """Say where a pack runs, and why not elsewhere."""
-    why = f": {scorer.why_not_cuda}" if asked == "auto" and scorer.why_not_cuda else ""
-    _log.info("pack %s runs on %s, asked for %s%s", scorer.name, scorer.provider, asked, why)
+def watch(told: Telemetry, scorer: LoadedScorer) -> None:
+    """Tell of the engine behind each pack that has one."""
+    for part in parts(scorer):
+        if isinstance(part, NetworkScorer):
+            told.watch(part)
+
+
+def log_provider(scorer: LoadedScorer, asked: Provider) -> None:
+    """Say where each pack runs, and why not elsewhere."""
+    for part in parts(scorer):
+        why = f": {part.why_not_cuda}" if asked != part.provider and part.why_not_cuda else ""
+        _log.info("pack %s runs on %s, asked for %s%s", part.name, part.provider, asked, why)

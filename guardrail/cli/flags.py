@@ -148,7 +148,7 @@ def build_parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentPa
 
     check = command("check-config", "validate a policy file")
     check._parser.add_argument("file", type=Path, metavar="FILE", help="policy file")  # noqa: SLF001 - a positional
-    check.add("--pack", "check against this pack instead of the policy's", default="")
+    check.add("--pack", "check against this pack, or these, instead of the policy's", default="")
     check.add("--json", "answer as JSON", action="store_true", default=False)
 
     doctor = command("doctor", "check providers, packs, checksums, Envoy, versions and resources")
@@ -162,7 +162,9 @@ def _classifying(flags: _Flags) -> None:
     """Flags of everything that runs a classifier."""
     flags.add("--policy", "policy file; without it the default policy", type=Path, metavar="FILE")
     flags.add(
-        "--pack", "classifier pack of any family, by name or directory; without it the policy's", default=""
+        "--pack",
+        "comma-separated classifier packs of any family, by name or directory; without it the policy's",
+        default="",
     )
     flags.add(
         "--provider",
@@ -247,16 +249,21 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     tenants = getattr(arguments, "tenants", "")
     return Settings(
         policy=arguments.policy,
-        pack=arguments.pack,
+        packs=names(arguments.pack),
         provider=arguments.provider,
         threads=arguments.threads,
         audit=getattr(arguments, "audit", ""),
         templates=getattr(arguments, "templates", None),
         resources=getattr(arguments, "resources", None),
-        tenants=tuple(name.strip() for name in tenants.split(",") if name.strip()),
+        tenants=names(tenants),
         engine=engine,
         engine_tls=engine_tls,
     )
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Comma-separated names, one by one."""
+    return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
 def command_line(command: str, arguments: argparse.Namespace) -> list[str]:

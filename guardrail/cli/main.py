@@ -16,7 +16,7 @@ from guardrail.app import doctor, engine, offline, run
 from guardrail.app.envoy_config import bootstrap, filter_fragment, parse_listen, parse_upstream
 from guardrail.app.wiring import assemble, load_checked_policy
 from guardrail.app.workers import Crew
-from guardrail.cli.flags import build_parser, command_line, settings_of
+from guardrail.cli.flags import build_parser, command_line, names, settings_of
 from guardrail.errors import ConfigError, GuardrailError, InputError, PackError, ProviderError
 from guardrail.telemetry import configure_logging
 
@@ -134,7 +134,7 @@ def _progress() -> Callable[[int], None]:
 
 def _check_config(parsed: argparse.Namespace) -> int:
     try:
-        policy, pack = load_checked_policy(parsed.file, parsed.pack)
+        policy, packs = load_checked_policy(parsed.file, names(parsed.pack))
     except ConfigError as error:
         if not parsed.json:
             raise
@@ -146,10 +146,11 @@ def _check_config(parsed: argparse.Namespace) -> int:
             raise
         print(json.dumps({"ok": False, "file": error.pack, "line": None, "key": "", "reason": error.reason}))
         return 1
+    told = ", ".join(f"{pack.name} {pack.version}" for pack in packs)
     if parsed.json:
-        print(json.dumps({"ok": True, "name": policy.name, "pack": f"{pack.name} {pack.version}"}))
+        print(json.dumps({"ok": True, "name": policy.name, "pack": told}))
     else:
-        print(f"{parsed.file}: ok: policy {policy.name}, pack {pack.name} {pack.version}")
+        print(f"{parsed.file}: ok: policy {policy.name}, {'pack' if len(packs) == 1 else 'packs'} {told}")
     return 0
 
 

@@ -83,6 +83,8 @@ class TokenScore:
     """More text may still make it, or make it part of, something longer: text from its start on may not
     leave. Each result restates what is pending; a later one may hold the whole, beginning in earlier text.
     At the end of a turn nothing is pending: the scores stand as they are."""
+    exact: bool = False
+    """An entity with its own span: it stands for itself, wherever in a sentence, and waits for no second token."""
 
 
 @dataclass(frozen=True, slots=True)

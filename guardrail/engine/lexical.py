@@ -49,11 +49,12 @@ class LexicalLane(PackLane):
         self._judged = judged
         self._reading = Reading()
 
-    def _begin(self, role: Role) -> None:
+    def _begin(self, role: Role) -> None:  # noqa: ARG002 - patterns read all roles alike
         self._reading = Reading()
 
     async def _extend(self, role: Role, text: str, *, tentative: bool, scored: bool) -> Sequence[TokenScore]:
-        reading, scores = self._reading, []
+        reading = self._reading
+        scores: list[TokenScore] = []
         if not scored or role not in self._judged:
             reading = self._lexicon.skip(reading, text)
         else:
@@ -90,7 +91,7 @@ class LexicalLane(PackLane):
 
 
 def _score(entity: Entity, *, pending: bool = False) -> TokenScore:
-    return TokenScore(entity.span, {entity.pattern.category: entity.pattern.score}, pending)
+    return TokenScore(entity.span, {entity.pattern.category: entity.pattern.score}, pending, exact=True)
 
 
 def _pending(standing: Sequence[Entity], growing: Sequence[tuple[str, Span]]) -> list[TokenScore]:
@@ -98,7 +99,7 @@ def _pending(standing: Sequence[Entity], growing: Sequence[tuple[str, Span]]) ->
     places = {(entity.pattern.category, entity.span.start) for entity in standing}
     scores = [_score(entity, pending=True) for entity in standing]
     scores += [
-        TokenScore(span, {category: 0.0}, pending=True)
+        TokenScore(span, {category: 0.0}, pending=True, exact=True)
         for category, span in growing
         if (category, span.start) not in places
     ]

@@ -1,13 +1,16 @@
-"""``load_scorer``: a pack of any family, ready to score."""
+"""``load_scorer`` and ``load_scorers``: packs of any family, ready to score."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from math import inf
 from pathlib import Path
 
 from guardrail.engine.batcher import BatchLimits
 from guardrail.engine.causal import CausalScorer
 from guardrail.engine.causal_session import CausalSession
+from guardrail.engine.ensemble import EnsembleScorer, Member, muted
 from guardrail.engine.family import PackScorer
 from guardrail.engine.lexical import LexicalScorer
 from guardrail.engine.manifest import Pack
@@ -15,6 +18,7 @@ from guardrail.engine.manifest_causal import CausalPack
 from guardrail.engine.manifest_lexical import LexicalPack
 from guardrail.engine.manifest_window import WindowPack
 from guardrail.engine.pack import load_pack
+from guardrail.engine.scorer import LoadedScorer
 from guardrail.engine.session import ProviderChoice
 from guardrail.engine.window import WindowScorer
 from guardrail.engine.window_session import WindowSession
@@ -70,3 +74,24 @@ def load_scorer(
             return LexicalScorer(pack)
         case _:
             raise AssertionError(f"load_pack gives no {type(pack).__name__}")
+
+
+def load_scorers(
+    packs: Sequence[Pack],
+    provider: ProviderChoice = "auto",
+    *,
+    intra_op_threads: int = 0,
+    max_wait_s: float = inf,
+) -> LoadedScorer:
+    """One scorer for one pack or several; arguments and errors as of ``load_scorer``."""
+    with ExitStack() as loaded:
+        scorers = []
+        for pack in packs:
+            scorers.append(
+                load_scorer(pack, provider, intra_op_threads=intra_op_threads, max_wait_s=max_wait_s)
+            )
+            loaded.callback(scorers[-1].close)  # unless all of them can be loaded
+        loaded.pop_all()
+    if len(scorers) == 1:
+        return scorers[0]
+    return EnsembleScorer([Member(*each) for each in zip(scorers, muted(packs), strict=True)])

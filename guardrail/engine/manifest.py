@@ -146,8 +146,15 @@ def common(
     """
     if not judged:
         raise refusal(directory, "roles", "none of them is judged")
-    _check_table(directory, "operating_points", manifest.operating_points, categories, judged)
-    _check_severities(directory, manifest, judged)
+    for role in (role for role in Role if role in judged):
+        _check_entries(directory, "operating_points", manifest.operating_points, role, categories)
+        for category, points in manifest.operating_points[role].items():
+            if points is not None and tuple(sorted(points)) != SEVERITIES:
+                raise refusal(
+                    directory,
+                    f"operating_points.{role.value}.{category}",
+                    f"severities must be 1, 2 and 3, got {sorted(points)}",
+                )
     return {
         "directory": directory,
         "name": manifest.name,
@@ -170,7 +177,8 @@ def of_network(
     Raises:
         PackError: a table lacks an entry, or a file is missing or not the one the manifest means.
     """
-    _check_table(directory, "calibration", manifest.calibration, categories, judged)
+    for role in (role for role in Role if role in judged):
+        _check_entries(directory, "calibration", manifest.calibration, role, categories)
     if manifest.weights is not None:
         checked_file(directory, manifest.weights)
     return {
@@ -193,29 +201,12 @@ def check_roles(directory: Path, roles: Collection[Role]) -> None:
             raise refusal(directory, "roles", f"no entry for {role.value!r}")
 
 
-def _check_table(
-    directory: Path,
-    key: str,
-    table: Mapping[Role, Mapping[str, Any]],
-    categories: Sequence[str],
-    judged: Collection[Role],
+def _check_entries(
+    directory: Path, key: str, table: Mapping[Role, Mapping[str, Any]], role: Role, categories: Sequence[str]
 ) -> None:
-    """Of the roles that are judged every category stands in the table."""
-    for role in (role for role in Role if role in judged):
-        for category in categories:
-            if category not in table.get(role, {}):
-                raise refusal(directory, f"{key}.{role.value}", f"no entry for {category!r}")
-
-
-def _check_severities(directory: Path, manifest: Manifest, judged: Collection[Role]) -> None:
-    for role in (role for role in Role if role in judged):
-        for category, points in manifest.operating_points[role].items():
-            if points is not None and tuple(sorted(points)) != SEVERITIES:
-                raise refusal(
-                    directory,
-                    f"operating_points.{role.value}.{category}",
-                    f"severities must be 1, 2 and 3, got {sorted(points)}",
-                )
+    for category in categories:
+        if category not in table.get(role, {}):
+            raise refusal(directory, f"{key}.{role.value}", f"no entry for {category!r}")
 
 
 def checked_file(directory: Path, entry: File) -> Path:

@@ -10,7 +10,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from guardrail.core.verdicts import Role
-from guardrail.engine.manifest import NetworkManifest, NetworkPack, Size, check_roles, of_network, parsed, refusal
+from guardrail.engine.manifest import (
+    NetworkManifest,
+    NetworkPack,
+    Size,
+    check_roles,
+    of_network,
+    parsed,
+    refusal,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,4 @@ def read_lexical(directory: Path, raw: Mapping[str, Any]) -> LexicalPack:
         reason = "is found by a pattern but not listed" if category in found else "is found by no pattern"
         raise refusal(directory, "categories", f"{category!r} {reason}")
     judged = [role for role, is_judged in manifest.roles.items() if is_judged]
-    return LexicalPack(
-        **common(directory, manifest, manifest.categories, judged), patterns=tuple(patterns)
-    )
+    return LexicalPack(**common(directory, manifest, manifest.categories, judged), patterns=tuple(patterns))

@@ -13,7 +13,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardrail.core.verdicts import Role
-from guardrail.engine.manifest import NetworkManifest, NetworkPack, Size, check_roles, of_network, parsed, refusal
+from guardrail.engine.manifest import (
+    NetworkManifest,
+    NetworkPack,
+    Size,
+    check_roles,
+    of_network,
+    parsed,
+    refusal,
+)
 
 Activation = Literal["sigmoid", "softmax"]
 InputName = Literal["input_ids", "attention_mask", "token_type_ids"]

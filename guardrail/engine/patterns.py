@@ -107,18 +107,21 @@ def read_patterns(directory: Path, path: Path) -> list[Pattern]:
     except ValidationError as error:
         first = error.errors()[0]
         raise PackError(where, f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error
+    names = [entry.name for entry in entries]
+    if len(set(names)) != len(names):
+        raise PackError(where, "patterns: two have the same name")
     patterns: list[Pattern] = []
     for number, entry in enumerate(entries):
         try:
-            if any(pattern.name == entry.name for pattern in patterns):
-                raise _Unusable("name", f"{entry.name!r} stands twice")
             patterns.append(_pattern(entry, number))
-        except _Unusable as error:
-            raise PackError(where, f"patterns.{number} ({entry.name}): {error.key}: {error.reason}") from error
+        except _UnusableError as error:
+            raise PackError(
+                where, f"patterns.{number} ({entry.name}): {error.key}: {error.reason}"
+            ) from error
     return patterns
 
 
-class _Unusable(Exception):
+class _UnusableError(Exception):
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(reason)
         self.key, self.reason = key, reason
@@ -129,28 +132,28 @@ def _pattern(entry: _Entry, number: int) -> Pattern:
     words: dict[str, Sequence[str]] = {}
     if entry.words is not None:
         if entry.match is not None:
-            raise _Unusable("match", "goes without words: a pattern is one or the other")
+            raise _UnusableError("match", "goes without words: a pattern is one or the other")
         words[f"w{number}"] = [" ".join(word.split()) for word in entry.words]
         source, longest = rf"(?i:\L<w{number}>)", max(map(len, words[f"w{number}"]))
         if entry.longest is not None:
-            raise _Unusable("longest", "is that of the longest word; leave it out")
+            raise _UnusableError("longest", "is that of the longest word; leave it out")
         written = "".join(entry.words)
     elif entry.match is not None:
         if entry.longest is None:
-            raise _Unusable("longest", "is missing: how many code points can such a text have?")
+            raise _UnusableError("longest", "is missing: how many code points can such a text have?")
         source, longest, written = entry.match, entry.longest, entry.match
     else:
-        raise _Unusable("match", "is missing, and so is words")
+        raise _UnusableError("match", "is missing, and so is words")
     # Where a word of the core ends in front of such a sign, a pattern would need to know what sign it is.
     if any(is_wide(char) for char in written):
-        raise _Unusable(key, "Han characters, CJK punctuation and full-width signs cannot be matched")
+        raise _UnusableError(key, "Han characters, CJK punctuation and full-width signs cannot be matched")
     _check_alone(source, words, key)
     if entry.whole:
         source = _WHOLE.format(source)
     try:
         check = check_named(entry.check, entry.min_entropy)
     except ValueError as error:
-        raise _Unusable("check", str(error)) from error
+        raise _UnusableError("check", str(error)) from error
     pattern = Pattern(entry.name, entry.category, entry.score, longest, source, words, check)
     _try_out(pattern, written, key)
     return pattern
@@ -160,11 +163,11 @@ def _check_alone(source: str, words: Mapping[str, Sequence[str]], key: str) -> N
     try:
         alone = regex.compile(source, _FLAGS, **words)
     except (regex.error, ValueError, RecursionError) as error:
-        raise _Unusable(key, f"is no regular expression: {error}") from error
+        raise _UnusableError(key, f"is no regular expression: {error}") from error
     if alone.groups:
-        raise _Unusable(key, "has a group that captures: write (?:...)")
+        raise _UnusableError(key, "has a group that captures: write (?:...)")
     if alone.fullmatch(""):
-        raise _Unusable(key, "matches nothing at all: an empty text must not fit")
+        raise _UnusableError(key, "matches nothing at all: an empty text must not fit")
 
 
 def _try_out(pattern: Pattern, written: str, key: str) -> None:
@@ -188,5 +191,5 @@ def _try_out(pattern: Pattern, written: str, key: str) -> None:
                 break
             except TimeoutError:
                 reason = f"takes more than {_TRIAL_S} s on {text + favoured!r}: do not repeat what is itself repeated"
-                raise _Unusable(key, reason) from None
+                raise _UnusableError(key, reason) from None
             text += favoured

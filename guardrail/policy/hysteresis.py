@@ -36,6 +36,14 @@ class Run:
         self.peak = max(self.peak, score)
         return self.count >= self.debounce
 
+    def stand(self, score: float, span: Span) -> bool:
+        """Take an exact token, which is a confirmed run of its own if it reaches the threshold, and else nothing."""
+        if score < self.threshold:
+            return False
+        self.count, self.peak = self.debounce, score
+        self.start, self.end = span.start, span.end
+        return True
+
     @property
     def span(self) -> Span:
         """From the first token of the run to the last."""

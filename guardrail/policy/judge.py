@@ -1,7 +1,7 @@
 """``LaneJudge``: a policy applied to the tokens of one lane.
 
-Each token updates, per category and severity, a run of consecutive scores over the threshold. A run
-that lasts ``debounce_tokens`` is a finding, reported once; a finding asks for the intervention its
+Each token updates, per category and severity that it speaks of, a run of consecutive scores over the
+threshold. A run that lasts ``debounce_tokens``, or has an exact token, is a finding, reported once; a finding asks for the intervention its
 category and severity name, clamped to the category's floor and ceiling. Of several, the most intrusive
 wins, then the more severe, then the more specific category, then the higher score.
 """
@@ -75,18 +75,25 @@ class LaneJudge:
 
     def judge(self, token: TokenScore) -> Verdict:
         """The verdict on the next token."""
-        hot, cool = False, True
+        hot, cool, watched = False, True, False
         findings: list[Finding] = []
         for tracked in self._tracked:
-            score = token.scores.get(tracked.category, 0.0)
-            if tracked.watch is not None:
+            score = _said(token, tracked.category)
+            if score is None:
+                continue
+            if tracked.watch is not None and not token.exact:
+                watched = True
                 hot = hot or score >= tracked.watch
                 # A margin wider than a low watch threshold would leave nothing cool, and the lane held for good.
                 margin = min(self._policy.hold_back.margin, tracked.watch / 2)
                 cool = cool and score < tracked.watch - margin
-            confirmed = [s for s, run in tracked.runs.items() if run.add(score, token.span)]
+            confirmed = [
+                severity
+                for severity, run in tracked.runs.items()
+                if (run.stand if token.exact else run.add)(score, token.span)
+            ]
             self._report(tracked, confirmed, findings)
-        watching = self._watch.add(hot=hot, cool=cool)
+        watching = self._watch.add(hot=hot, cool=cool) if watched else self._watch.on
         if not findings and not watching:
             return CLEAR_VERDICT
         level, pending_at = (Level.WATCH if watching else Level.CLEAR), self._pending_at()
@@ -104,7 +111,7 @@ class LaneJudge:
     def would_clear(self, tokens: Sequence[TokenScore]) -> bool:
         """Whether ``tokens`` would all be CLEAR. Changes nothing."""
         return not self._watch.on and all(
-            tracked.watch is None or token.scores.get(tracked.category, 0.0) < tracked.watch
+            tracked.watch is None or (_said(token, tracked.category) or 0.0) < tracked.watch
             for token in tokens
             for tracked in self._tracked
         )
@@ -161,3 +168,8 @@ def weight(decision: Decision) -> tuple[int, int, int, float]:
     """What decides between decisions: the more intrusive, the more severe, the more specific, the surer."""
     finding = decision.finding
     return decision.kind, finding.severity, -rank(finding.category), finding.score
+
+
+def _said(token: TokenScore, category: str) -> float | None:
+    """What a token says of a category; one that says nothing at all says that there is nothing."""
+    return token.scores.get(category) if token.scores else 0.0

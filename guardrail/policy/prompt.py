@@ -2,12 +2,14 @@
 
 A prompt is there as a whole before the answer begins, so nothing has to be guessed from half a sentence:
 "I want to die" scores high for a few tokens on its way to "of embarrassment". Only the tokens that end a
-sentence, a line or the turn are judged, and each of them stands for itself.
+sentence, a line or the turn are judged, and each of them stands for itself. Of several packs each has its own
+last token there; an exact token, an entity, is judged wherever it stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from guardrail.core.segments import ends_sentence
 from guardrail.core.verdicts import Decision, Judge, Kind, TokenScore, Verdict
@@ -31,13 +33,26 @@ def judge_turn(judge: Judge, text: str, tokens: Sequence[TokenScore]) -> list[Ve
 
 
 def judged_tokens(text: str, tokens: Sequence[TokenScore]) -> list[int]:
-    """Which of a turn's tokens are judged: the indices of those that end a sentence, a line or the turn."""
-    last = len(tokens) - 1
-    return [
-        number
-        for number, token in enumerate(tokens)
-        if number == last or _ends_here(text, token.span.end, tokens[number + 1].span.start)
-    ]
+    """Which of a turn's tokens are judged: exact ones, and those that end a sentence, a line or the turn.
+
+    Returns:
+        Their indices, ascending.
+    """
+    return [number for number, token in enumerate(tokens) if token.exact or _ends(text, tokens, number)]
+
+
+def _ends(text: str, tokens: Sequence[TokenScore], number: int) -> bool:
+    """Whether a sentence, a line or the turn ends with a token, as far as the pack that gave it knows."""
+    token = tokens[number]
+    following = next((other for other in islice(tokens, number + 1, None) if _same_pack(token, other)), None)
+    return following is None or _ends_here(text, token.span.end, following.span.start)
+
+
+def _same_pack(token: TokenScore, other: TokenScore) -> bool:
+    """Of several packs each has tokens of its own, which speak of its own categories."""
+    if other.exact:
+        return False
+    return not token.scores or not other.scores or not other.scores.keys().isdisjoint(token.scores)
 
 
 def settle(decisions: Sequence[Decision], earlier: Sequence[Decision] = ()) -> list[Decision]:

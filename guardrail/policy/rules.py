@@ -7,7 +7,7 @@ it is the reference documentation of the policy file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Literal
@@ -20,6 +20,9 @@ Severity = Literal[1, 2, 3]
 KindName = Literal["allow", "annotate", "redirect", "replace"]
 StanceName = Literal["pass", "hold", "redirect"]
 FinishReason = Literal["stop", "content_filter"]
+
+DEFAULT_PACK = "default"
+"""The pack of a policy that names none."""
 
 _LOCALE = re.compile(r"(?:[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*)?")
 OperatingPoints = Mapping[Role, Mapping[str, Mapping[int, float] | None]]
@@ -173,8 +176,11 @@ class Policy:
     """Shown in records, metrics and response metadata."""
     mode: Mode = "enforce"
     """enforce acts; observe only reports. A request may ask for the stricter one, never the laxer."""
-    pack: str = "default"
-    """Classifier pack: a shipped name or a directory."""
+    pack: str = ""
+    """Classifier pack: a shipped name or a directory. Unset, and no ``packs`` either: default."""
+    packs: Sequence[str] = ()
+    """Several packs, instead of ``pack``. All of them score every text; where several score a category, its
+    highest score counts and the thresholds are those of the first that has any."""
     default_locale: str = ""
     """BCP 47 tag assumed for requests that state none; decides which country's resources are offered."""
     finish_reason: FinishReason = "stop"
@@ -195,6 +201,10 @@ class Policy:
         if not _LOCALE.fullmatch(self.default_locale):
             msg = f"default_locale must be a BCP 47 tag such as en-GB, got {self.default_locale!r}"
             raise ValueError(msg)
+        if self.pack and self.packs:
+            raise ValueError("pack and packs are both given: name one pack, or list all of them under packs")
+        if len(set(self.packs)) != len(self.packs) or "" in self.packs:
+            raise ValueError(f"packs must name each pack once, got {list(self.packs)}")
         if not self.categories:
             raise ValueError("categories is empty: this policy would guard nothing")
         for name in self.categories:
@@ -203,6 +213,11 @@ class Policy:
                 raise ValueError(msg)
         if self.debounce_tokens < 1:
             raise ValueError("debounce_tokens must be at least 1")
+
+    @property
+    def pack_names(self) -> tuple[str, ...]:
+        """The packs it asks for, by name or directory."""
+        return tuple(self.packs) or (self.pack or DEFAULT_PACK,)
 
     def stance(self, role: Role, *, overload: bool = False) -> FailureStance:
         """The strictest stance among the categories judged for ``role``.
@@ -222,9 +237,9 @@ class Policy:
 
 
 def with_operating_points(policy: Policy, points: OperatingPoints) -> Policy:
-    """``policy`` with the pack's thresholds where it names none of its own.
+    """``policy`` with its packs' thresholds where it names none of its own.
 
-    A category the pack's makers advise not to judge in a role is switched off there, unless the policy
+    A category the packs' makers advise not to judge in a role is switched off there, unless the policy
     gives it thresholds.
 
     Args:

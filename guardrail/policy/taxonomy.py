@@ -13,6 +13,11 @@ CATEGORIES = MappingProxyType(
         "drugs": "making, getting or misusing illegal drugs",
         "cyber": "malware, intrusion and other attacks on computers",
         "fraud_scam": "fraud, scams and deception for gain",
+        "secret_credential": "keys, tokens and passwords",
+        "payment_card": "numbers of payment cards",
+        "bank_account": "numbers of bank accounts",
+        "national_id": "numbers by which a state knows a person",
+        "contact_data": "e-mail addresses and telephone numbers of people",
         "privacy_pii": "exposing or hunting down private data of people",
         "sexual": "sexual content",
         "hate_harassment": "hate, harassment and dehumanising speech",
@@ -26,6 +31,9 @@ CATEGORIES = MappingProxyType(
     },
 )
 """Category to what it means; care for the user first, then the most specific first."""
+
+ENTITIES = frozenset({"secret_credential", "payment_card", "bank_account", "national_id", "contact_data"})
+"""Categories that are things in a text, with exact spans, and no meaning of it: lexical packs find them."""
 
 FAILURE = "failure"
 """Not a risk: the category of decisions taken because text could not be scored."""

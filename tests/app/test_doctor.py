@@ -27,7 +27,7 @@ def settings(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY)
-    return Settings(policy=policy, pack=str(write_pack(tmp_path / "toy")))
+    return Settings(policy=policy, packs=(str(write_pack(tmp_path / "toy")),))
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -109,7 +109,7 @@ def test_a_policy_that_is_wrong_fails_by_its_key(settings):
 
 
 def test_a_pack_whose_checksum_is_wrong_fails(settings):
-    Path(settings.pack, "model.onnx").write_bytes(b"something else")
+    Path(settings.packs[0], "model.onnx").write_bytes(b"something else")
     check = by_name(examine(settings, today=TODAY))["policy and pack"]
     assert check.state == "fail"
     assert "checksum" in check.says

@@ -27,34 +27,34 @@ def policy_file(tmp_path):
 
 
 def test_open_thresholds_are_the_packs_operating_points(policy_file, pack):
-    policy, loaded = load_checked_policy(policy_file, str(pack))
+    policy, (loaded,) = load_checked_policy(policy_file, [str(pack)])
     assert loaded.name == "toy"
     assert policy.categories["violence"].assistant.thresholds == {2: 0.5, 3: 0.9}
 
 
 def test_the_policy_names_its_pack_unless_a_flag_does(policy_file, pack):
     policy_file.write_text(f"pack: {pack}\n{POLICY}")
-    assert load_checked_policy(policy_file)[1].name == "toy"
+    assert load_checked_policy(policy_file)[1][0].name == "toy"
 
 
 def test_a_category_the_pack_does_not_score_is_refused(policy_file, tmp_path):
     pack = write_pack(tmp_path / "narrow", categories=("violence",))
     with pytest.raises(ConfigError) as caught:
-        load_checked_policy(policy_file, str(pack))
+        load_checked_policy(policy_file, [str(pack)])
     error = caught.value
     assert (error.source, error.key) == (str(policy_file), "categories.mental_distress")
-    assert error.reason == "pack narrow does not score it; it scores violence"
+    assert error.reason == "is not scored by pack narrow; scored are violence"
 
 
 def test_a_policy_of_which_nothing_would_be_judged_is_refused(policy_file, tmp_path):
     pack = write_pack(tmp_path / "shy", points=None)
-    with pytest.raises(ConfigError, match="nothing is judged: pack shy advises against all of them"):
-        load_checked_policy(policy_file, str(pack))
+    with pytest.raises(ConfigError, match="nothing is judged: all are advised against by pack shy"):
+        load_checked_policy(policy_file, [str(pack)])
 
 
 def test_a_category_the_pack_advises_against_in_one_role_is_off_there(policy_file, tmp_path):
     pack = write_pack(tmp_path / "half", points={"user": None, "assistant": {1: 0.3, 2: 0.5, 3: 0.9}})
-    policy, _ = load_checked_policy(policy_file, str(pack))
+    policy, _ = load_checked_policy(policy_file, [str(pack)])
     assert policy.categories["violence"].role(Role.USER) is None
     assert policy.categories["violence"].role(Role.ASSISTANT) is not None
 
@@ -62,7 +62,7 @@ def test_a_category_the_pack_advises_against_in_one_role_is_off_there(policy_fil
 def test_operating_points_that_make_no_sense_are_refused_and_no_crash(policy_file, tmp_path):
     pack = write_pack(tmp_path / "odd", points={1: 0.9, 2: 0.8, 3: 0.1})
     with pytest.raises(ConfigError, match="operating points of pack odd: thresholds must not fall"):
-        load_checked_policy(policy_file, str(pack))
+        load_checked_policy(policy_file, [str(pack)])
 
 
 def test_a_pack_the_policy_names_and_nobody_has_is_the_policys_fault(policy_file):
@@ -75,31 +75,31 @@ def test_a_pack_the_policy_names_and_nobody_has_is_the_policys_fault(policy_file
 
 def test_a_pack_asked_for_by_flag_and_not_there_is_a_pack_error(policy_file):
     with pytest.raises(PackError, match="nosuchpack"):
-        load_checked_policy(policy_file, "nosuchpack")
+        load_checked_policy(policy_file, ["nosuchpack"])
 
 
 def test_a_bad_policy_is_refused_before_any_pack_is_looked_for(policy_file):
     policy_file.write_text(POLICY.replace("version: 1", "version: 9"))
     with pytest.raises(ConfigError, match="version"):
-        load_checked_policy(policy_file, "nosuchpack")
+        load_checked_policy(policy_file, ["nosuchpack"])
 
 
 @pytest.fixture
 def engine(monkeypatch):
     engine, asked = FakeEngine(), []
 
-    def load(pack, provider, *, intra_op_threads, max_wait_s):
-        asked.append((pack.name, provider, intra_op_threads, max_wait_s))
+    def load(packs, provider, *, intra_op_threads, max_wait_s):
+        asked.append((*(pack.name for pack in packs), provider, intra_op_threads, max_wait_s))
         return engine
 
-    monkeypatch.setattr(wiring, "load_scorer", load)
+    monkeypatch.setattr(wiring, "load_scorers", load)
     engine.asked = asked
     return engine
 
 
 def test_a_process_gets_what_its_settings_say(policy_file, pack, engine):
     sidecar = assemble(
-        Settings(policy=policy_file, pack=str(pack), provider="cpu", threads=3), environ={}, offline=True
+        Settings(policy=policy_file, packs=(str(pack),), provider="cpu", threads=3), environ={}, offline=True
     )
     assert engine.asked == [("toy", "cpu", 3, inf)]  # a file has time
     assert sidecar.services.policy.name == "small"
@@ -110,7 +110,7 @@ def test_a_process_gets_what_its_settings_say(policy_file, pack, engine):
 
 
 def test_a_serving_process_has_telemetry_and_closes_it(policy_file, pack, engine, tmp_path):
-    settings = Settings(policy=policy_file, pack=str(pack), audit=str(tmp_path / "audit.jsonl"))
+    settings = Settings(policy=policy_file, packs=(str(pack),), audit=str(tmp_path / "audit.jsonl"))
     sidecar = assemble(settings, environ={})
     assert sidecar.telemetry is not None
     assert sidecar.services.observer is sidecar.telemetry
@@ -119,7 +119,7 @@ def test_a_serving_process_has_telemetry_and_closes_it(policy_file, pack, engine
 
 
 def test_an_engine_elsewhere_is_used_instead_of_a_classifier_here(policy_file, pack, engine):
-    settings = Settings(policy=policy_file, pack=str(pack), engine="unix:/run/guardrail/engine.sock")
+    settings = Settings(policy=policy_file, packs=(str(pack),), engine="unix:/run/guardrail/engine.sock")
     sidecar = assemble(settings, environ={}, offline=True)
     assert engine.asked == []
     assert isinstance(sidecar.scorer, RemoteScorer)
@@ -130,7 +130,7 @@ def test_an_engine_elsewhere_is_used_instead_of_a_classifier_here(policy_file, p
 
 def test_certificates_for_the_engine_that_are_not_there_stop_the_start(policy_file, pack, engine, tmp_path):
     """Invariant 9."""
-    settings = Settings(policy=policy_file, pack=str(pack), engine="10.0.0.7:50052", engine_tls=tmp_path)
+    settings = Settings(policy=policy_file, packs=(str(pack),), engine="10.0.0.7:50052", engine_tls=tmp_path)
     with pytest.raises(ConfigError, match=r"--engine-tls: .*tls\.key cannot be read"):
         assemble(settings, environ={}, offline=True)
 
@@ -138,7 +138,7 @@ def test_certificates_for_the_engine_that_are_not_there_stop_the_start(policy_fi
 def test_words_of_the_operators_own_are_looked_for_before_the_engine_is_loaded(
     policy_file, pack, engine, tmp_path
 ):
-    settings = Settings(policy=policy_file, pack=str(pack), templates=tmp_path / "nowhere")
+    settings = Settings(policy=policy_file, packs=(str(pack),), templates=tmp_path / "nowhere")
     with pytest.raises(ConfigError):
         assemble(settings, environ={}, offline=True)
     assert engine.asked == []

@@ -19,7 +19,12 @@ def parse(arguments, **environ):
 
 def test_a_flag_can_come_from_the_environment():
     parsed = parse(["doctor"], POLICY="p.yaml", PROVIDER="cpu", THREADS="3", PACK="mine")
-    assert (parsed.policy, parsed.provider, parsed.threads, parsed.pack) == (Path("p.yaml"), "cpu", 3, "mine")
+    assert (parsed.policy, parsed.provider, parsed.threads, parsed.pack) == (
+        Path("p.yaml"),
+        "cpu",
+        3,
+        "mine",
+    )
 
 
 def test_a_flag_given_wins_over_the_environment():
@@ -87,11 +92,11 @@ def test_bad_usage_exits_with_2(arguments, capsys):
 
 
 def test_settings_carry_what_was_said():
-    arguments = ["--policy", "p", "--pack", "k", "--provider", "cuda", "--threads", "2", "--audit", "-"]
+    arguments = ["--policy", "p", "--pack", "k, l", "--provider", "cuda", "--threads", "2", "--audit", "-"]
     arguments += ["--templates", "t", "--resources", "r", "--tenants", "a, b,,c "]
     assert settings_of(parse(["serve", *arguments])) == Settings(
         policy=Path("p"),
-        pack="k",
+        packs=("k", "l"),
         provider="cuda",
         threads=2,
         audit="-",

@@ -43,7 +43,7 @@ def policy_file(tmp_path):
 @pytest.fixture
 def engine(monkeypatch):
     engine = FakeEngine()
-    monkeypatch.setattr(wiring, "load_scorer", lambda *_, **__: engine)
+    monkeypatch.setattr(wiring, "load_scorers", lambda *_, **__: engine)
     monkeypatch.setattr(doctor, "load_scorer", lambda *_, **__: engine)
     return engine
 

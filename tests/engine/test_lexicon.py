@@ -20,9 +20,7 @@ def pattern(category, source, longest, *, whole=True, check=None, score=1.0, wor
     return Pattern(category, category, score, longest, source, words or {}, check)
 
 
-CARD = pattern(
-    "card", r"\d{4}(?:[ -]?\d{4}){3}(?:[ -]?\d{3})?", 23, check=check_named("stdnum.luhn", None)
-)
+CARD = pattern("card", r"\d{4}(?:[ -]?\d{4}){3}(?:[ -]?\d{3})?", 23, check=check_named("stdnum.luhn", None))
 MAIL = pattern("mail", r"[a-z0-9][a-z0-9._-]{0,20}@(?:[a-z0-9]{1,20}\.){1,3}[a-z]{2,9}", 60)
 NAME = pattern("word", r"(?i:\L<w>)", 12, words={"w": ["blue harbour", "blue", "harbour x"]})
 SECRET = pattern("secret", r"(?<=key[:=] {0,2})[a-z0-9]{4,12}(?![a-z0-9])", 12, whole=False)
@@ -35,9 +33,9 @@ FRAGMENTS = [
     "abcd", "ab12cd34", "<<", ">>", "<< abcd efgh >>", "漢", "。", "word", ",", ".", "-", "é", "\n", "\t", "  ",
     "a" * 70, "1" * 70, " " * 66,
 ]  # fmt: skip
-texts = st.lists(st.tuples(st.sampled_from(FRAGMENTS), st.sampled_from(["", " ", " ", "\n"])), max_size=14).map(
-    lambda parts: "".join(fragment + gap for fragment, gap in parts)
-)
+texts = st.lists(
+    st.tuples(st.sampled_from(FRAGMENTS), st.sampled_from(["", " ", " ", "\n"])), max_size=14
+).map(lambda parts: "".join(fragment + gap for fragment, gap in parts))
 
 
 def final(found):
@@ -188,4 +186,4 @@ def test_a_pattern_without_end_is_given_up_on(monkeypatch):
 def test_patterns_see_sign_by_sign(text):
     seen = blanked(text)
     assert len(seen) == len(text)
-    assert all(a == b or b == " " for a, b in zip(text, seen, strict=True))
+    assert all(b in {a, " "} for a, b in zip(text, seen, strict=True))

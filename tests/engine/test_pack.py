@@ -52,8 +52,8 @@ def test_a_name_does_not_leave_the_search_path(name, write_pack, tmp_path, monke
     ("changes", "reason"),
     [
         ({"format": 2}, "format is 2, this version reads 1"),
-        ({"family": "lexical"}, "family is 'lexical', this version runs: causal, window"),
-        ({"family": ["causal"]}, "family is ['causal'], this version runs: causal, window"),
+        ({"family": "oracle"}, "family is 'oracle', this version runs: causal, lexical, window"),
+        ({"family": ["causal"]}, "family is ['causal'], this version runs: causal, lexical, window"),
         ({"layers": ...}, "layers: Field required"),
         ({"head_dim": "wide"}, "head_dim: "),
         ({"categories": []}, "categories: "),

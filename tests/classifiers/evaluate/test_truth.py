@@ -10,7 +10,6 @@ from classifiers.default.labels import INDEX, targets
 from classifiers.evaluate.rows import LabelledRow
 from classifiers.evaluate.truth import excused, truth
 from guardrail.core.verdicts import Role
-from guardrail.policy.taxonomy import CATEGORIES
 
 
 def row(harm, labels=None, role=Role.ASSISTANT):
@@ -73,7 +72,7 @@ def test_what_is_known_here_is_known_to_training_and_the_same():
         if harm == 0 and "ANY" in labels:
             continue  # harmful and harmless at once
         target, weight = targets(labels, harm, role.value, "own")
-        for category in CATEGORIES:
+        for category in INDEX:
             known = truth(row(harm, labels, role), category)
             place = INDEX[category]
             if known is not None:
