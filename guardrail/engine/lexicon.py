@@ -70,6 +70,46 @@ class Found:
     """Categories of which an entity may be under way, and from where on."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A pattern, compiled."""
+
+    pattern: Pattern
+    whole: regex.Pattern[str]
+    growing: regex.Pattern[str]
+
+    def stirs(self, text: str, at: int) -> bool:
+        """Whether it matches anywhere from ``at`` on, or could if more came: for most words none does."""
+        hit = self.whole.search(text, at, partial=True, timeout=TIMEOUT_S)
+        return hit is not None and hit.start() < len(text)
+
+    def began(self, text: str, at: int) -> int:
+        """Where the first match begins from ``at`` on; the text's end if there is none."""
+        hit = self.whole.search(text, at, timeout=TIMEOUT_S)
+        return len(text) if hit is None else hit.start()
+
+    def undecided(self, text: str, at: int) -> int:
+        """The first place from ``at`` on that more text could change; the text's end if there is none."""
+        at = max(at, len(text) - self.pattern.longest - AFTER + 1)
+        hit = self.growing.search(text, at, partial=True, timeout=TIMEOUT_S)
+        return len(text) if hit is None else hit.start()
+
+    def entity(self, text: str, at: int) -> int | None:
+        """Where the entity that begins at ``at`` ends, if there is one."""
+        low = max(0, at - BEFORE)
+        piece = text[low : at + self.pattern.longest + AFTER]
+        while (hit := self.whole.match(piece, at - low, timeout=TIMEOUT_S)) is not None:
+            found = hit[0].rstrip()
+            check = self.pattern.check
+            if 0 < len(found) <= self.pattern.longest and (check is None or check(found)):
+                return at + len(found)
+            if " " not in found:
+                break
+            # A word too much: "+1 415 555 2671 2 tickets" is a telephone number and two.
+            piece = piece[: at - low + found.rindex(" ")]
+        return None
+
+
 class Lexicon:
     """Patterns, ready to read.
 
@@ -78,13 +118,8 @@ class Lexicon:
     """
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
-        sources = [pattern.source for pattern in patterns]
-        words = {name: words for pattern in patterns for name, words in pattern.words.items()}
-        self._any = compiled(sources, words)
-        self._any_growing = compiled_growing(sources, words)
-        self._each = [
-            (pattern, pattern.compiled(), compiled_growing([pattern.source], pattern.words))
-            for pattern in patterns
+        self._readers = [
+            _Reader(pattern, compiled(pattern), compiled_growing(pattern)) for pattern in patterns
         ]
 
     def read(self, before: Reading, text: str, *, ends_word: bool) -> Found:
@@ -101,19 +136,23 @@ class Lexicon:
         view = before.kept + blanked(text)
         known = view + " " if ends_word and _at_word_end(view) else view
         at = before.edge - before.start
+        stirring = [reader for reader in self._readers if reader.stirs(known, at)]
         entities: list[Entity] = []
         while True:
-            edge = min(self._edge(known, at), len(view))
-            entity = self._next(known, at, edge, before.start)
+            edge = min((reader.undecided(known, at) for reader in stirring), default=len(view))
+            entity = _first(stirring, known, at, edge, before.start)
             if entity is None:
                 break
             entities.append(entity)
             at = entity.span.end - before.start
-        edge = max(edge, at)
-        standing = self._standing(view, edge, before.start)
+        edge = max(at, min(edge, len(view)))
         drop = max(0, edge - BEFORE)
-        reading = Reading(view[drop:], before.start + drop, before.start + edge)
-        return Found(reading, entities, standing, self._growing(known, edge, before.start, len(view)))
+        return Found(
+            Reading(view[drop:], before.start + drop, before.start + edge),
+            entities,
+            _standing(stirring, view, edge, before.start),
+            _growing(stirring, known, edge, before.start, len(view)),
+        )
 
     def skip(self, before: Reading, text: str) -> Reading:
         """Let ``text`` pass unread; it can be looked back at."""
@@ -121,63 +160,38 @@ class Lexicon:
         kept = (before.kept + blanked(text[-BEFORE:]))[-BEFORE:]
         return Reading(kept, end - len(kept), end)
 
-    def _next(self, known: str, at: int, edge: int, start: int) -> Entity | None:
-        """The first entity in ``[at, edge)``."""
-        while (hit := self._any.search(known, at, timeout=TIMEOUT_S)) is not None and hit.start() < edge:
-            entity = self._entity(known, hit.start(), start)
-            if entity is not None:
-                return entity
-            at = hit.start() + 1
-        return None
 
-    def _standing(self, view: str, at: int, start: int) -> list[Entity]:
-        standing: list[Entity] = []
-        while at < len(view) and (entity := self._next(view, at, len(view), start)) is not None:
-            standing.append(entity)
-            at = entity.span.end - start
-        return standing
+def _first(readers: Sequence[_Reader], text: str, at: int, edge: int, start: int) -> Entity | None:
+    """The first entity that begins in ``[at, edge)``; the text begins at ``start`` of the turn."""
+    while at < edge:
+        at = min((reader.began(text, at) for reader in readers), default=edge)
+        if at >= edge:
+            break
+        for reader in readers:
+            end = reader.entity(text, at)
+            if end is not None:
+                return Entity(reader.pattern, Span(at + start, end + start))
+        at += 1
+    return None
 
-    def _entity(self, known: str, at: int, start: int) -> Entity | None:
-        """The entity that begins at ``at``."""
-        low = max(0, at - BEFORE)
-        for pattern, alone, _ in self._each:
-            piece = known[low : at + pattern.longest + AFTER]
-            while (hit := alone.match(piece, at - low, timeout=TIMEOUT_S)) is not None:
-                text = hit[0].rstrip()
-                if 0 < len(text) <= pattern.longest and (pattern.check is None or pattern.check(text)):
-                    return Entity(pattern, Span(at + start, at + start + len(text)))
-                if " " not in text:
-                    break
-                # A word too much: "+1 415 555 2671 2 tickets" is a telephone number and two.
-                piece = piece[: at - low + text.rindex(" ")]
-        return None
 
-    def _edge(self, known: str, at: int) -> int:
-        """The first place at or behind ``at`` that is undecided."""
-        while True:
-            at = _began(self._any_growing, known, at)
-            if at == len(known) or any(
-                self._may_grow(pattern, growing, known, at) for pattern, _, growing in self._each
-            ):
-                return at
-            at += 1
+def _standing(readers: Sequence[_Reader], text: str, at: int, start: int) -> list[Entity]:
+    """The entities from ``at`` on, if the text ends here."""
+    standing: list[Entity] = []
+    while (entity := _first(readers, text, at, len(text), start)) is not None:
+        standing.append(entity)
+        at = entity.span.end - start
+    return standing
 
-    def _growing(self, known: str, edge: int, start: int, end: int) -> list[tuple[str, Span]]:
-        """Each category's first undecided place."""
-        places: dict[str, int] = {}
-        if edge < end:
-            for pattern, _, growing in self._each:
-                at = max(edge, len(known) - pattern.longest - AFTER + 1)
-                place = _began(growing, known, at)
-                if place < end:
-                    places[pattern.category] = min(place, places.get(pattern.category, end))
-        return [(category, Span(start + place, start + end)) for category, place in places.items()]
 
-    @staticmethod
-    def _may_grow(pattern: Pattern, growing: regex.Pattern[str], known: str, at: int) -> bool:
-        if len(known) - at >= pattern.longest + AFTER:
-            return False
-        return growing.match(known, at, partial=True, timeout=TIMEOUT_S) is not None
+def _growing(readers: Sequence[_Reader], text: str, at: int, start: int, end: int) -> list[tuple[str, Span]]:
+    """Each category's first undecided place in ``[at, end)``."""
+    places: dict[str, int] = {}
+    for reader in readers:
+        place, category = reader.undecided(text, at), reader.pattern.category
+        if place < end:
+            places[category] = min(place, places.get(category, end))
+    return [(category, Span(start + place, start + end)) for category, place in places.items()]
 
 
 def blanked(text: str) -> str:
@@ -185,11 +199,6 @@ def blanked(text: str) -> str:
     if text.isascii():
         return text.translate(_ASCII_BLANKS)
     return "".join(" " if char.isspace() or is_wide(char) else char for char in text)
-
-
-def _began(growing: regex.Pattern[str], known: str, at: int) -> int:
-    hit = growing.search(known, at, partial=True, timeout=TIMEOUT_S)
-    return len(known) if hit is None else hit.start()
 
 
 def _at_word_end(view: str) -> bool:

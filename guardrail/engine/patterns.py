@@ -50,10 +50,6 @@ class Pattern:
     check: Check | None
     """Says which matches count; None: all of them."""
 
-    def compiled(self) -> regex.Pattern[str]:
-        """The expression by itself."""
-        return compiled([self.source], self.words)
-
 
 class _Entry(BaseModel):
     """A pattern as written."""
@@ -77,18 +73,18 @@ class _File(BaseModel):
     patterns: Annotated[list[_Entry], Field(min_length=1)]
 
 
-def compiled(sources: Sequence[str], words: Mapping[str, Sequence[str]]) -> regex.Pattern[str]:
-    """Whatever one of ``sources`` matches."""
-    return regex.compile("|".join(f"(?:{source})" for source in sources), _FLAGS, **words)
+def compiled(pattern: Pattern) -> regex.Pattern[str]:
+    """The expression itself."""
+    return regex.compile(pattern.source, _FLAGS, **pattern.words)
 
 
-def compiled_growing(sources: Sequence[str], words: Mapping[str, Sequence[str]]) -> regex.Pattern[str]:
+def compiled_growing(pattern: Pattern) -> regex.Pattern[str]:
     """Never matches whole. Searched with ``partial=True``, it finds where more text could change a match.
 
     Whatever is tried fails in the end, so the search reports the first place from which it ran into the end of
     the text: there a match could begin, or go on.
     """
-    return regex.compile(f"(?:{'|'.join(f'(?:{source})' for source in sources)})(?!)", _FLAGS, **words)
+    return regex.compile(f"(?:{pattern.source})(?!)", _FLAGS, **pattern.words)
 
 
 def read_patterns(directory: Path, path: Path) -> list[Pattern]:
@@ -113,7 +109,7 @@ def read_patterns(directory: Path, path: Path) -> list[Pattern]:
     patterns: list[Pattern] = []
     for number, entry in enumerate(entries):
         try:
-            patterns.append(_pattern(entry, number))
+            patterns.append(_pattern(entry))
         except _UnusableError as error:
             raise PackError(
                 where, f"patterns.{number} ({entry.name}): {error.key}: {error.reason}"
@@ -127,14 +123,14 @@ class _UnusableError(Exception):
         self.key, self.reason = key, reason
 
 
-def _pattern(entry: _Entry, number: int) -> Pattern:
+def _pattern(entry: _Entry) -> Pattern:
     key = "match" if entry.match is not None else "words"
     words: dict[str, Sequence[str]] = {}
     if entry.words is not None:
         if entry.match is not None:
             raise _UnusableError("match", "goes without words: a pattern is one or the other")
-        words[f"w{number}"] = [" ".join(word.split()) for word in entry.words]
-        source, longest = rf"(?i:\L<w{number}>)", max(map(len, words[f"w{number}"]))
+        words["words"] = [" ".join(word.split()) for word in entry.words]
+        source, longest = r"(?i:\L<words>)", max(map(len, words["words"]))
         if entry.longest is not None:
             raise _UnusableError("longest", "is that of the longest word; leave it out")
         written = "".join(entry.words)
@@ -176,7 +172,7 @@ def _try_out(pattern: Pattern, written: str, key: str) -> None:
     Texts are written sign by sign, each sign one that the pattern lets grow, the last one again if it may be:
     where what is repeated is repeated, the ways to read such a text double with every sign.
     """
-    growing = compiled_growing([pattern.source], pattern.words)
+    growing = compiled_growing(pattern)
     signs = dict.fromkeys([*_TRIAL_SIGNS, *written[:_TRIAL_CODE_POINTS]])
     for first in _TRIAL_SIGNS[:3]:
         text, favoured = "", first

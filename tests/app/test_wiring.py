@@ -11,7 +11,7 @@ from guardrail.app.wiring import Settings, assemble, load_checked_policy
 from guardrail.core.verdicts import Role
 from guardrail.errors import ConfigError, PackError
 from guardrail.transports.engine_remote import RemoteScorer
-from tests.app.helpers import POLICY, FakeEngine, write_pack
+from tests.app.helpers import POINTS, POLICY, FakeEngine, write_pack
 
 
 @pytest.fixture
@@ -76,6 +76,31 @@ def test_a_pack_the_policy_names_and_nobody_has_is_the_policys_fault(policy_file
 def test_a_pack_asked_for_by_flag_and_not_there_is_a_pack_error(policy_file):
     with pytest.raises(PackError, match="nosuchpack"):
         load_checked_policy(policy_file, ["nosuchpack"])
+
+
+def test_several_packs_score_for_one_policy(policy_file, tmp_path):
+    """The thresholds of a category are those of the first pack that has any."""
+    off = {role: {"violence": None, "mental_distress": POINTS} for role in ("user", "assistant")}
+    first = write_pack(tmp_path / "a", categories=("violence", "mental_distress"), operating_points=off)
+    second = write_pack(tmp_path / "b", points={1: 0.1, 2: 0.2, 3: 0.3})
+    policy_file.write_text(f"packs: [{first}, {second}]\n{POLICY}")
+    policy, packs = load_checked_policy(policy_file)
+    assert [pack.name for pack in packs] == ["a", "b"]
+    assert policy.categories["violence"].assistant.thresholds == {2: 0.2, 3: 0.3}
+    assert policy.categories["mental_distress"].user.thresholds == {2: 0.5}
+
+
+def test_a_category_none_of_the_packs_scores_is_refused(policy_file, tmp_path):
+    narrow = [str(write_pack(tmp_path / name, categories=("violence",))) for name in ("a", "b")]
+    with pytest.raises(ConfigError, match="is not scored by packs a, b; scored are violence"):
+        load_checked_policy(policy_file, narrow)
+
+
+def test_a_pack_of_several_that_nobody_has_is_the_policys_fault(policy_file, pack):
+    policy_file.write_text(f"packs: [{pack}, nosuchpack]\n{POLICY}")
+    with pytest.raises(ConfigError) as caught:
+        load_checked_policy(policy_file)
+    assert (caught.value.key, "nosuchpack" in caught.value.reason) == ("packs", True)
 
 
 def test_a_bad_policy_is_refused_before_any_pack_is_looked_for(policy_file):

@@ -22,7 +22,7 @@ def pattern(category, source, longest, *, whole=True, check=None, score=1.0, wor
 
 CARD = pattern("card", r"\d{4}(?:[ -]?\d{4}){3}(?:[ -]?\d{3})?", 23, check=check_named("stdnum.luhn", None))
 MAIL = pattern("mail", r"[a-z0-9][a-z0-9._-]{0,20}@(?:[a-z0-9]{1,20}\.){1,3}[a-z]{2,9}", 60)
-NAME = pattern("word", r"(?i:\L<w>)", 12, words={"w": ["blue harbour", "blue", "harbour x"]})
+NAME = pattern("word", r"(?i:\L<words>)", 12, words={"words": ["blue harbour", "blue", "harbour x"]})
 SECRET = pattern("secret", r"(?<=key[:=] {0,2})[a-z0-9]{4,12}(?![a-z0-9])", 12, whole=False)
 BLOCK = pattern("block", r"<<(?: [a-z0-9]{4,9}){0,5}(?: >>)?", 60, whole=False)
 LEXICON = Lexicon([CARD, MAIL, NAME, SECRET, BLOCK])

@@ -55,3 +55,11 @@ def test_a_lukewarm_token_alone_does_not_start_watching():
 
 def test_alternating_hot_and_cool_is_watched_throughout():
     assert watch(2, "HcHcHcH") == [True] * 7
+
+
+def test_an_exact_token_is_a_confirmed_run_of_its_own_or_nothing():
+    run = Run(0.5, 3)
+    feed(run, [0.9])
+    assert (run.stand(0.4, Span(1, 2)), run.count) == (False, 1)
+    assert run.stand(0.7, Span(4, 9))
+    assert (run.span, run.peak) == (Span(4, 9), 0.7)

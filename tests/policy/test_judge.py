@@ -282,3 +282,33 @@ def test_a_policy_without_thresholds_cannot_judge():
 def test_a_score_just_at_the_margin_does_not_count_towards_settling():
     judge = judge_of(settle_tokens=1, margin=0.25, violence=rules({2: "replace"}, {2: 0.9}, watch=0.5))
     assert levels(judge, 0.5, 0.25, 0.2) == [Level.WATCH, Level.WATCH, Level.CLEAR]
+
+
+# -- several packs, and exact tokens -----------------------------------------------------------------------
+
+SECRET = {"secret_credential": rules({2: "replace"}, {2: 0.5})}
+
+
+def exact(start, end, score):
+    return TokenScore(Span(start, end), {"secret_credential": score}, exact=True)
+
+
+def test_a_token_that_does_not_speak_of_a_category_changes_nothing_about_it():
+    judge = judge_of(2, **VIOLENCE, **SECRET)
+    found = verdicts(judge, {"violence": 0.6}, {"secret_credential": 0.1}, {"violence": 0.6})
+    assert [[f.category for f in verdict.findings] for verdict in found] == [[], [], ["violence"]]
+
+
+def test_an_exact_token_is_found_at_once_with_its_own_span():
+    judge = judge_of(3, **SECRET)
+    assert judge.judge(exact(0, 4, 0.4)) == CLEAR_VERDICT
+    (finding,) = judge.judge(exact(5, 9, 0.6)).findings
+    assert (finding.span, finding.score) == (Span(5, 9), 0.6)
+
+
+def test_an_exact_token_neither_heats_nor_cools_a_lane():
+    """What stands in a text says nothing of where it is going; such text waits by being pending."""
+    judge = judge_of(2, settle_tokens=2, **VIOLENCE, secret_credential=rules({2: "annotate"}, {2: 0.5}))
+    assert judge.judge(exact(0, 4, 0.9)).level is Level.CLEAR
+    assert verdicts(judge, {"violence": 0.6})[0].level is Level.WATCH
+    assert [judge.judge(exact(n, n + 1, 0.1)).level for n in range(5, 9)] == [Level.WATCH] * 4

@@ -7,7 +7,7 @@ import pytest
 from guardrail.core.spans import Span
 from guardrail.core.verdicts import Decision, Finding, Kind, Role, TokenScore
 from guardrail.policy.judge import LaneJudge
-from guardrail.policy.prompt import judge_turn, settle
+from guardrail.policy.prompt import judge_turn, judged_tokens, settle
 from guardrail.policy.rules import CategoryRules, Policy, RoleRules
 
 RULES = RoleRules(thresholds={2: 0.5}, interventions={2: "redirect"})
@@ -80,3 +80,30 @@ def test_distress_after_a_turn_about_self_harm_gets_the_help_for_self_harm():
     distress, before = decision(Kind.REDIRECT, "mental_distress", 2), decision(Kind.REDIRECT, "self_harm", 3)
     assert [(d.kind, d.finding) for d in settle([distress], [before])] == [(Kind.REDIRECT, before.finding)]
     assert settle([], [before]) == []
+
+
+# -- several packs, and exact tokens -----------------------------------------------------------------------
+
+
+def token(text, word, category, *, exact=False):
+    start = text.index(word)
+    return TokenScore(Span(start, start + len(word)), {category: 0.9}, exact=exact)
+
+
+def test_each_pack_has_a_last_token_of_its_own_in_a_sentence():
+    text = "I want to die. Bye now"
+    first = [token(text, word, "self_harm") for word in ("die.", "Bye")]
+    second = [token(text, word, "drugs") for word in ("want", ".", "now")]
+    tokens = sorted([*first, *second], key=lambda each: each.span.end)
+    judged = [(next(iter(tokens[n].scores)), tokens[n].span.end) for n in judged_tokens(text, tokens)]
+    assert judged == [("self_harm", 14), ("drugs", 14), ("self_harm", 18), ("drugs", 22)]
+
+
+def test_an_entity_is_judged_wherever_it_stands():
+    text = "mail a@b.com about it"
+    tokens = [
+        token(text, "mail", "drugs"),
+        token(text, "a@b.com", "contact_data", exact=True),
+        token(text, "it", "drugs"),
+    ]
+    assert judged_tokens(text, tokens) == [1, 2]

@@ -229,3 +229,29 @@ def test_a_default_locale_is_a_language_tag(locale):
 def test_a_default_locale_that_is_no_language_tag_is_refused(locale):
     with pytest.raises(ValueError, match="BCP 47"):
         policy(default_locale=locale)
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        ({}, ("default",)),
+        ({"pack": "mine"}, ("mine",)),
+        ({"packs": ["default", "entities"]}, ("default", "entities")),
+    ],
+)
+def test_a_policy_names_one_pack_or_several(keys, names):
+    policy = Policy(version=1, name="t", categories={"violence": CategoryRules()}, **keys)
+    assert policy.pack_names == names
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"pack": "a", "packs": ["b"]}, "pack and packs are both given"),
+        ({"packs": ["a", "a"]}, "packs must name each pack once"),
+        ({"packs": [""]}, "packs must name each pack once"),
+    ],
+)
+def test_packs_that_cannot_be_meant_are_refused(keys, reason):
+    with pytest.raises(ValueError, match=reason):
+        Policy(version=1, name="t", categories={"violence": CategoryRules()}, **keys)

@@ -1,0 +1,1 @@
+"""What the pack `entities` is measured with; its patterns lie in `classifiers/packs/entities`."""
