@@ -164,7 +164,7 @@ _LOOKALIKES: dict[str, tuple[Callable[[random.Random], str], ...]] = {
         _key("AKI" + "A", 9, _BASE32),
         _of("password: ********", "set API_KEY to your key", "the token is required", "secret: changeme"),
         _of("api_key=os.environ['KEY']", "password = getpass.getpass()", "token: <your token here>"),
-        _of("it opens with -----BEGIN RSA PRIVATE KEY----- and ends", "sk_live_ is the prefix of live keys"),
+        _of("it opens with -----BEGIN " + "PRIVATE KEY----- and ends", "sk_live_ is the prefix of live keys"),
         lambda lots: (
             f"{_signs(lots, _HEX, 8)}-{_signs(lots, _HEX, 4)}-4{_signs(lots, _HEX, 3)}-a{_signs(lots, _HEX, 15)}"
         ),

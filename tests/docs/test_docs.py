@@ -14,6 +14,7 @@ import yaml
 
 import guardrail.client
 from guardrail.app import offline, server
+from guardrail.app.wiring import load_checked_policy
 from guardrail.cli.flags import build_parser
 from guardrail.cli.main import main
 from guardrail.config.policies import load_policy
@@ -119,6 +120,22 @@ def test_the_example_of_a_window_pack_is_valid(tmp_path):
     assert load_pack(tmp_path).family == "window"
 
 
+def test_the_example_of_a_lexical_pack_is_valid(tmp_path):
+    _, manifest, patterns = blocks(ROOT / "classifiers/README.md", "yaml")
+    digest = hashlib.sha256(patterns.encode()).hexdigest()
+    (tmp_path / "patterns.yaml").write_text(patterns)
+    (tmp_path / "manifest.yaml").write_text(manifest.replace('"..."', f'"{digest}"'))
+
+    assert load_pack(tmp_path).family == "lexical"
+
+
+def test_the_policy_with_several_packs_is_valid(tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_text(next(block for block in blocks(POLICY, "yaml") if "packs:" in block))
+    _, packs = load_checked_policy(file)
+    assert [pack.name for pack in packs] == ["default", "entities"]
+
+
 @every_doc
 def test_make_words_exist(doc):
     words = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
@@ -216,7 +233,7 @@ def test_what_the_default_policy_sets_is_said():
     assert f"`scoring_deadline_ms: {load_policy().timing.scoring_deadline_ms:g}`" in POLICY.read_text("utf-8")
 
 
-_ERRORS = list(zip(blocks(POLICY, "yaml")[1:], blocks(POLICY, "text"), strict=True))
+_ERRORS = list(zip(blocks(POLICY, "yaml")[2:], blocks(POLICY, "text"), strict=True))
 
 
 @pytest.mark.parametrize(("file", "message"), _ERRORS, ids=range(len(_ERRORS)))
