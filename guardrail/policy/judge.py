@@ -1,9 +1,9 @@
 """``LaneJudge``: a policy applied to the tokens of one lane.
 
 Each token updates, per category and severity that it speaks of, a run of consecutive scores over the
-threshold. A run that lasts ``debounce_tokens``, or has an exact token, is a finding, reported once; a finding asks for the intervention its
-category and severity name, clamped to the category's floor and ceiling. Of several, the most intrusive
-wins, then the more severe, then the more specific category, then the higher score.
+threshold. A run that lasts ``debounce_tokens``, or one exact token, is a finding, reported once; a finding
+asks for the intervention its category and severity name, clamped to the category's floor and ceiling. Of
+several, the most intrusive wins, then the more severe, then the more specific category, then the higher score.
 """
 
 from __future__ import annotations
