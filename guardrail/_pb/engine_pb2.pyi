@@ -551,6 +551,8 @@ class Scores(_message.Message):
     LENGTHS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
     """More of the same Extend follows in another Result."""
     @_builtins.property
@@ -565,6 +567,14 @@ class Scores(_message.Message):
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Token by token, a score for every category of Welcome; not a number where a token has none."""
 
+    @_builtins.property
+    def pending(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which tokens, counted from 0 in this message, more text may still change."""
+
+    @_builtins.property
+    def exact(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which tokens are entities with their own spans."""
+
     def __init__(
         self,
         *,
@@ -572,10 +582,12 @@ class Scores(_message.Message):
         lengths: _abc.Iterable[_builtins.int] | None = ...,
         values: _abc.Iterable[_builtins.float] | None = ...,
         more: _builtins.bool = ...,
+        pending: _abc.Iterable[_builtins.int] | None = ...,
+        exact: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lengths", b"lengths", "more", b"more", "starts", b"starts", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact", b"exact", "lengths", b"lengths", "more", b"more", "pending", b"pending", "starts", b"starts", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -270,7 +270,14 @@ def _scores(tokens: Sequence[TokenScore], categories: Sequence[str], *, more: bo
         before = token.span.start
         scores = token.scores
         values += [scores.get(category, nan) for category in categories]
-    return pb.Scores(starts=starts, lengths=[len(token.span) for token in tokens], values=values, more=more)
+    return pb.Scores(
+        starts=starts,
+        lengths=[len(token.span) for token in tokens],
+        values=values,
+        more=more,
+        pending=[index for index, token in enumerate(tokens) if token.pending],
+        exact=[index for index, token in enumerate(tokens) if token.exact],
+    )
 
 
 class ResultReader:
@@ -309,6 +316,7 @@ class ResultReader:
         width = len(categories)
         if not len(scores.starts) == len(scores.lengths) or len(values) != len(scores.starts) * width:
             raise ProtocolError("scores: starts, lengths and values do not match")
+        pending, exact = set(scores.pending), set(scores.exact)
         start = 0
         for index, (step, length) in enumerate(zip(scores.starts, scores.lengths, strict=True)):
             start += step
@@ -317,4 +325,4 @@ class ResultReader:
             # A sum is no number as soon as one of its terms is none.
             gaps = isnan(sum(row))
             found = {name: value for name, value in pairs if not isnan(value)} if gaps else dict(pairs)
-            yield TokenScore(Span(start, start + length), found)
+            yield TokenScore(Span(start, start + length), found, index in pending, index in exact)

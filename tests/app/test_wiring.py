@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from math import inf
+from types import SimpleNamespace
 
 import pytest
 
 from guardrail.app import wiring
 from guardrail.app.wiring import Settings, assemble, load_checked_policy
 from guardrail.core.verdicts import Role
+from guardrail.engine.loading import load_scorers
+from guardrail.engine.pack import load_pack
 from guardrail.errors import ConfigError, PackError
 from guardrail.transports.engine_remote import RemoteScorer
 from tests.app.helpers import POINTS, POLICY, FakeEngine, write_pack
+from tests.engine.lexical_packs import write_lexical_pack
+from tests.engine.window_packs import write_window_pack
 
 
 @pytest.fixture
@@ -158,6 +163,18 @@ def test_certificates_for_the_engine_that_are_not_there_stop_the_start(policy_fi
     settings = Settings(policy=policy_file, packs=(str(pack),), engine="10.0.0.7:50052", engine_tls=tmp_path)
     with pytest.raises(ConfigError, match=r"--engine-tls: .*tls\.key cannot be read"):
         assemble(settings, environ={}, offline=True)
+
+
+def test_every_engine_of_several_packs_is_watched(tmp_path):
+    """Patterns have no engine."""
+    packs = [write_window_pack(tmp_path / name) for name in "ab"] + [write_lexical_pack(tmp_path / "c")]
+    scorer = load_scorers([load_pack(pack) for pack in packs], "cpu", intra_op_threads=1)
+    watched = []
+    try:
+        wiring.watch(SimpleNamespace(watch=lambda engine: watched.append(engine.pack.directory.name)), scorer)
+    finally:
+        scorer.close()
+    assert watched == ["a", "b"]
 
 
 def test_words_of_the_operators_own_are_looked_for_before_the_engine_is_loaded(

@@ -19,6 +19,7 @@ from guardrail.cli.main import _COMMANDS, main
 from guardrail.engine import cuda
 from guardrail.errors import ConfigError
 from tests.app.helpers import POLICY, FakeEngine, read_answers, write_pack, write_rows
+from tests.engine.lexical_packs import write_lexical_pack
 from tests.engine.window_packs import write_window_pack
 
 PARSERS = next(
@@ -218,6 +219,38 @@ def test_replay_and_doctor_run_a_window_pack(tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"OK    pack: toy-window 1 (window) in {pack}, checksums match" in out
     assert "OK    provider: asked for cpu, runs on cpu" in out
+
+
+def test_a_network_and_patterns_judge_the_same_texts(tmp_path, capsys):
+    packs = [write_window_pack(tmp_path / "toy-window"), write_lexical_pack(tmp_path / "mine")]
+    card = "  payment_card:\n    user: {interventions: {3: annotate}}\n    assistant: {interventions: {3: annotate}}\n"
+    policy = tmp_path / "both.yaml"
+    policy.write_text(f"packs: [{packs[0]}, {packs[1]}]\n{WINDOW_POLICY.rstrip()}\n{card}")
+    number = "4111 1111 1111 1111"
+    rows = [
+        {"id": 1, "text": f"the {number} sat", "role": "assistant"},
+        {"id": 2, "text": f"pay {number} the cat sat. the doom", "role": "user"},
+        {"id": 3, "text": f"the cat is {number}", "role": "assistant"},
+        {"id": 4, "text": "the cat is 4111 1111", "role": "assistant"},
+    ]
+    code, answers = offline("score", policy, tmp_path, rows)
+
+    assert code == 0
+    assert [(answer["category"], answer["onset"]) for answer in answers[:1] + answers[2:]] == [
+        ("payment_card", 4),
+        ("payment_card", 11),  # nothing follows that could make more of it
+        (None, None),
+    ]
+    assert (answers[1]["max"]["payment_card"], answers[1]["max"]["violence"] > 0.5) == (1.0, True)
+    assert set(answers[3]["max"]) == {"hate_harassment", "violence", "payment_card", "secret_credential"}
+
+    capsys.readouterr()
+    assert main(["check-config", str(policy)]) == 0
+    assert capsys.readouterr().out == f"{policy}: ok: policy windows, packs toy-window 1, mine 1\n"
+    assert main(["doctor", "--policy", str(policy), "--provider", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert f"OK    pack: mine 1 (lexical) in {packs[1]}, checksums match" in out
+    assert "OK    provider: mine: asked for cpu, runs on cpu" in out
 
 
 def test_replay_uses_the_words_that_ship(policy_file, tmp_path, engine):

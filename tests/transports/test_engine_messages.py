@@ -46,10 +46,12 @@ operations = st.lists(
 )
 scores = st.dictionaries(st.sampled_from(CATEGORIES), st.floats(0, 1, width=32))
 tokens = st.builds(
-    lambda start, length, scores: TokenScore(Span(start, start + length), scores),
+    lambda start, length, scores, *flags: TokenScore(Span(start, start + length), scores, *flags),
     st.integers(0, 2**30),
     st.integers(0, 2**20),
     scores,
+    st.booleans(),
+    st.booleans(),
 )
 results = st.lists(
     st.one_of(
