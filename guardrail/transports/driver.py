@@ -368,6 +368,7 @@ class StreamDriver:
             resources=words.resources if words else (),
             rationale=decision.rationale,
             enforced=enforced,
+            withheld=words.withheld if words else 0,
         )
         self._report.intervened(lane.name, intervention)
         self._put(Inserted(lane.name, intervention))
@@ -376,7 +377,8 @@ class StreamDriver:
         guard = lane.guard
         self._free(lane)
         reason = self._policy.finish_reason if intervened else ""
-        self._put(LaneClosed(lane.name, intervened, guard.arrived - guard.released, reason))
+        withheld = guard.arrived - guard.released + guard.masked
+        self._put(LaneClosed(lane.name, intervened, withheld, reason))
         if intervened and self._works_for_nobody():
             self._stopped = True
             self._put(UpstreamStopped())
@@ -414,7 +416,7 @@ class StreamDriver:
         totals = Totals(
             lanes=len(lanes),
             arrived=sum(lane.guard.arrived for lane in lanes),
-            released=sum(lane.guard.released for lane in lanes),
+            released=sum(lane.guard.released - lane.guard.masked for lane in lanes),
             inserted=sum(lane.inserted for lane in lanes),
         )
         for lane in lanes:

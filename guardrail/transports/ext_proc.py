@@ -365,7 +365,8 @@ class _HttpStream:
             case Released(lane=lane, end=end):
                 return wire.release(lane, end)
             case Inserted(lane=lane, intervention=intervention) if intervention.text:
-                return wire.insert(lane, intervention.text, messages.metadata(intervention))
+                metadata = messages.metadata(intervention)
+                return wire.insert(lane, intervention.text, metadata, withheld=intervention.withheld)
             case LaneClosed(lane=lane, intervened=intervened, finish_reason=reason):
                 return wire.close(lane, intervened=intervened, finish_reason=reason)
             case StreamClosed():

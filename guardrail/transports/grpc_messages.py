@@ -217,6 +217,7 @@ def _intervention(lane: str, intervention: Intervention) -> pb.Intervention:
         rationale=intervention.rationale,
         enforced=intervention.enforced,
         wording=intervention.wording,
+        withheld=intervention.withheld,
     )
 
 

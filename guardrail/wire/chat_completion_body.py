@@ -43,8 +43,8 @@ class _Answer:
     closed: bool = False
     finish_reason: str = ""
     """Set where an intervention ended it."""
-    inserts: list[tuple[int, str]] = field(default_factory=list)
-    """Words of ours and the code point they stand at, in order."""
+    inserts: list[tuple[int, str, int]] = field(default_factory=list)
+    """Words of ours, the code point they stand at, and the one where the text goes on; in order."""
 
     @property
     def changed(self) -> bool:
@@ -55,9 +55,9 @@ class _Answer:
         if not self.changed:
             return self.choice
         pieces, begin = [], 0
-        for at, words in self.inserts:
+        for at, words, goes_on in self.inserts:
             pieces += [self.text[begin:at], words]
-            begin = at
+            begin = goes_on
         pieces.append(self.text[begin : self.released])
         message, choice = self.choice.get("message"), dict(self.choice)
         message = dict(message) if isinstance(message, dict) else {"role": "assistant"}
@@ -178,11 +178,13 @@ class ChatCompletionBody:
             answer.released = max(answer.released, min(end, len(answer.text)))
         return self.drain()
 
-    def insert(self, lane: str, text: str, metadata: Mapping[str, object]) -> bytes:
-        """Our own text, after what the answer has released; nothing on a closed lane."""
+    def insert(self, lane: str, text: str, metadata: Mapping[str, object], *, withheld: int = 0) -> bytes:
+        """Our own text, after what the answer has released, for what of it is withheld; nothing on a closed lane."""
         answer = self._answer(lane)
         if not answer.closed:
-            answer.inserts.append((answer.released, text))
+            at = answer.released
+            answer.released = min(at + withheld, len(answer.text))
+            answer.inserts.append((at, text, answer.released))
             self._notes.append(dict(metadata))
         return self.drain()
 

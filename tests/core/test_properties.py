@@ -67,7 +67,7 @@ MUTANTS = {
     ),
     "invariant 2: a word without a token frees a risk that waits to be confirmed": (
         "            self._place_redirect(start, word)\n",
-        "            self._place_redirect(start, word)\n            self._pending_at = None\n",
+        "            self._place_redirect(start, word)\n            self._unconfirmed_at = None\n",
         properties.pending_risk_stays_held,
     ),
     "invariant 5: the end is said without our words": (
