@@ -50,7 +50,14 @@ class InsertText:
     wording: str
     resources: Sequence[Resource] = field(default=())
     withheld: int = 0
-    """Code points of upstream text it takes the place of, from ``at`` on; the text behind them goes on."""
+    """Code points of upstream text, from ``at`` on, that it stands for; ``WithholdText`` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class WithholdText:
+    """This upstream text, which continues what was released, never goes to the client; what is behind it may."""
+
+    span: Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,7 @@ Command = (
     | ReleaseText
     | ComposeInsert
     | InsertText
+    | WithholdText
     | NoteDecision
     | NoteFindings
     | NoteFailure

@@ -33,7 +33,8 @@ class LaneFinished:
 class ScoresReceived:
     """The answer to the last ``ScoreText``: its tokens in order, spans in lane positions.
 
-    Tokens may begin in earlier text that was said to be pending."""
+    Tokens may begin in earlier text that was said to be pending.
+    """
 
     tokens: Sequence[TokenScore]
 

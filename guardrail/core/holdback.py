@@ -67,10 +67,15 @@ class HoldBack:
         self.released = span.end
         return span, text
 
-    def withhold(self, end: int) -> None:
-        """Everything before ``end`` that has not left never will; what comes after it may."""
-        span, _ = self.release(end)
+    def withhold(self, end: int) -> tuple[Span, str]:
+        """Everything before ``end`` that has not left never will; what comes after it may.
+
+        Returns:
+            The span that was withheld now and its text.
+        """
+        span, text = self.release(end)
         self.masked += len(span)
+        return span, text
 
     def forget(self, judged: int) -> None:
         """Drop text that nobody can ask for again: released, judged and behind the trail."""

@@ -38,6 +38,11 @@ class JsonView:
     _escape_chars: int = 0  # still to come of the escape sequence
     _escape_opens: bool = False  # the next one says which sequence it is
 
+    @property
+    def in_escape(self) -> bool:
+        """Whether the next code point still belongs to an escape sequence."""
+        return self._escape_chars > 0
+
     def read(self, text: str) -> None:
         """The upstream said ``text``."""
         for char in text:
@@ -68,11 +73,11 @@ class JsonView:
         view = replace(self)
         start, end = -1, -1
         for at, char in enumerate(text):
-            if not view._escape_chars:
+            if not view.in_escape:
                 start, end = (at if start < 0 else start), at
-            view._read(char)
+            view.read(char)
             if not view.in_string:
                 return None
-        if not view._escape_chars:
+        if not view.in_escape:
             end = len(text)
         return Fit(start, end, quoted=False) if 0 <= start < end else None

@@ -55,6 +55,7 @@ from guardrail.core.commands import (
     ReleaseText,
     ScoreText,
     WakeAfter,
+    WithholdText,
 )
 from guardrail.core.composition import Composition
 from guardrail.core.events import (
@@ -106,6 +107,8 @@ class _Insert:
     """A mask's: where the upstream's text goes on."""
     fit: Fit | None = None
     """A mask's in a JSON text: how its words are written."""
+    silent: bool = False
+    """A mask that goes on with what the one before it began: its words have been said."""
     asked: bool = False
 
     @property
@@ -132,7 +135,8 @@ class GuardedStream:
         self._text = HoldBack()
         self._view = ClientView()  # what the client reads, inserts included
         self._outline = ClientView()  # the upstream's own text, up to ``_judged``
-        self._json = None if rules.prose else JsonView()  # the same, as JSON
+        self._json = None if rules.prose else JsonView()  # and up to where it was released or masked
+        self._masked = Span(0, 0)  # the last span that was masked
         self._commands: list[Command] = []
         self._prompt_judged = False
         self._finished = False  # the upstream said so
@@ -278,8 +282,6 @@ class GuardedStream:
         """``text``, which follows what was judged, is judged, or never will be."""
         self._judged += len(text)
         self._outline.read(text)
-        if self._json is not None:
-            self._json.read(text)
 
     def _waits_for(self, token: TokenScore) -> bool:
         """Whether text from the token on must wait for what becomes of it."""
@@ -396,35 +398,33 @@ class GuardedStream:
         Spans that overlap are withheld as one, with the words of the first.
         """
         span = decision.finding.span
-        start, end = max(span.start, self._text.released), span.end
+        released = self._text.released
+        start, end = max(span.start, released), span.end
+        silent = span.start < self._masked.end == released
         last = self._inserts[-1] if self._inserts else _Insert(decision, 0, terminal=False)
         overlaps = last.is_mask and not last.asked and start < last.until
         if overlaps:
             start, end = last.at, max(last.until, end)
         else:
             start = max(start, last.at, last.until)
-        fit = Fit(0, end - start, quoted=False) if self._json is None else self._fit(self._json, start, end)
-        if not self._rules.enforce or fit is None:
+        fit = None
+        if self._json is not None and start < end:
+            fit = self._fit(self._json, start, end)
+            start, end = (start + fit.start, start + fit.end) if fit else (start, end)
+        if not self._rules.enforce or (self._json is not None and fit is None):
             self._commands.append(NoteDecision(decision, span.start, enforced=False))
             return
-        start, end = start + fit.start, start + fit.end
         if start >= end:
             return
-        first = last.decision if overlaps else decision
-        insert = _Insert(first, start, terminal=False, until=end, fit=None if self._json is None else fit)
         if overlaps:
             self._inserts.pop()
-        self._inserts.append(insert)
+            decision, silent = last.decision, last.silent
+        self._inserts.append(_Insert(decision, start, terminal=False, until=end, fit=fit, silent=silent))
 
     def _fit(self, view: JsonView, start: int, end: int) -> Fit | None:
-        """How ``[start, end)`` can be masked in a JSON text that ``view`` has read up to ``_judged``."""
-        view = replace(view)
-        if start < self._judged:
-            if '"' in self._text.text(start, self._judged):
-                return None
-        else:
-            view.read(self._text.text(self._judged, start))
-        text = self._text.text
+        """How ``[start, end)`` can be masked in a JSON text that ``view`` has read up to where it was released."""
+        view, text = replace(view), self._text.text
+        view.read(text(self._text.released, start))
         return view.fit(text(start - 1, start) if start else "", text(start, end), text(end, end + 1))
 
     def _place_redirect(self, at: int, word: str) -> None:
@@ -574,21 +574,36 @@ class GuardedStream:
         """Release what may leave, up to the first insert that still wants its words."""
         if not self._prompt_judged and self._rules.enforce:
             return
-        limit = self._text.cleared if self._hold_at is None else min(self._hold_at, self._text.cleared)
-        first = self._inserts[0] if self._inserts else None
-        ready = first is not None and (not first.is_mask or limit >= first.until)
-        if first is not None:
-            limit = min(limit, first.at)
-        if limit > self._text.released:
-            span, text = self._text.release(limit)
-            self._view.read(text)
-            self._commands.append(ReleaseText(span, text))
-        if first is not None:
-            if ready and not first.asked:
-                first.asked = True
-                self._commands.append(ComposeInsert(first.decision, first.at, at_start=self._view.empty))
-        elif self._settled and self._text.released == self._text.arrived:
+        while True:
+            limit = self._text.cleared if self._hold_at is None else min(self._hold_at, self._text.cleared)
+            first = self._inserts[0] if self._inserts else None
+            self._release(limit if first is None else min(limit, first.at))
+            if first is None or (first.is_mask and limit < first.until):
+                break
+            if not first.silent:
+                if not first.asked:
+                    first.asked = True
+                    self._commands.append(ComposeInsert(first.decision, first.at, at_start=self._view.empty))
+                return
+            self._inserts.popleft()
+            self._withhold(first.until)
+        if first is None and self._settled and self._text.released == self._text.arrived:
             self._close(intervened=False)
+
+    def _release(self, end: int) -> None:
+        if end > self._text.released:
+            span, text = self._text.release(end)
+            self._view.read(text)
+            if self._json is not None:
+                self._json.read(text)
+            self._commands.append(ReleaseText(span, text))
+
+    def _withhold(self, end: int) -> None:
+        span, text = self._text.withhold(end)
+        self._masked = span
+        if self._json is not None:
+            self._json.read(text)
+        self._commands.append(WithholdText(span))
 
     def _insert(self, composition: Composition) -> None:
         if self._closed or not self._inserts or not self._inserts[0].asked:
@@ -596,13 +611,14 @@ class GuardedStream:
         insert = self._inserts.popleft()
         text = self._joined(insert, composition.text)
         self._view.read(text)
-        withheld = 0
-        if insert.is_mask:
-            withheld = insert.until - insert.at
-            self._text.withhold(insert.until)
+        withheld = insert.until - insert.at if insert.is_mask else 0
         self._commands.append(
-            InsertText(insert.decision, insert.at, text, composition.wording, composition.resources, withheld),
+            InsertText(
+                insert.decision, insert.at, text, composition.wording, composition.resources, withheld
+            ),
         )
+        if insert.is_mask:
+            self._withhold(insert.until)
         if insert.terminal:
             self._close(intervened=True)
 

@@ -284,7 +284,9 @@ def _check_masks(language: Language, source: str) -> None:
     for category, text in language.masks.items():
         _check_text(text, set(), language, f"masks.{category}", source)
         if "\n" in text or len(text) > MAX_MASK_CHARS:
-            reason = f"must be one line of at most {MAX_MASK_CHARS} characters: it stands inside of a sentence"
+            reason = (
+                f"must be one line of at most {MAX_MASK_CHARS} characters: it stands inside of a sentence"
+            )
             raise ConfigError(source, f"masks.{category}", reason)
 
 

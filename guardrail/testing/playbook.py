@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from guardrail.core import commands as do
 from guardrail.core import events as on
 from guardrail.core.composition import CompositionRequest
+from guardrail.core.spans import Span
 from guardrail.core.stream import GuardedStream
 from guardrail.core.verdicts import Decision
 from guardrail.testing.composers import PlainComposer
@@ -40,6 +41,8 @@ class LanePlayer:
     position: int = 0
     """Up to where the upstream's text was released, or masked."""
     inserts: list[do.InsertText] = field(default_factory=list)
+    withheld: list[Span] = field(default_factory=list)
+    """What masks stand for."""
     notes: list[do.Command] = field(default_factory=list)
     heard: str = ""
     """The text the scorer was shown."""
@@ -68,9 +71,12 @@ class LanePlayer:
                         events.append(on.InsertComposed(self.composer.compose(request)))
                     case do.InsertText():
                         assert command.at == self.position, "inserted at another place than said"
-                        self.position += command.withheld
                         self.inserts.append(command)
                         self.client += command.text
+                    case do.WithholdText(span=span):
+                        assert span.start == self.position, "withheld at another place than released"
+                        self.position = span.end
+                        self.withheld.append(span)
                     case do.WakeAfter(delay_s=delay_s):
                         self.timer_s = delay_s
                     case do.EndLane():

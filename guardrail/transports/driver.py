@@ -38,6 +38,7 @@ from guardrail.transports.outputs import (
     StreamClosed,
     StreamOpening,
     UpstreamStopped,
+    Withheld,
 )
 from guardrail.transports.reporter import StreamReporter, Totals
 from guardrail.transports.services import Services, mode_in_force
@@ -305,6 +306,8 @@ class StreamDriver:
                     case do.InsertText():
                         lane.inserted += len(command.text)
                         self._apply(lane, command.decision, command.at, enforced=True, words=command)
+                    case do.WithholdText(span=span):
+                        self._put(Withheld(lane.name, span.end))
                     case do.NoteDecision(decision=decision, at=at, enforced=enforced):
                         self._apply(lane, decision, at, enforced=enforced)
                     case do.NoteFindings(findings=findings):

@@ -42,6 +42,7 @@ from guardrail.transports.outputs import (
     Released,
     StreamClosed,
     StreamOpening,
+    Withheld,
 )
 from guardrail.transports.services import Services
 from guardrail.transports.tasks import spawn
@@ -365,8 +366,9 @@ class _HttpStream:
             case Released(lane=lane, end=end):
                 return wire.release(lane, end)
             case Inserted(lane=lane, intervention=intervention) if intervention.text:
-                metadata = messages.metadata(intervention)
-                return wire.insert(lane, intervention.text, metadata, withheld=intervention.withheld)
+                return wire.insert(lane, intervention.text, messages.metadata(intervention))
+            case Withheld(lane=lane, end=end):
+                return wire.withhold(lane, end)
             case LaneClosed(lane=lane, intervened=intervened, finish_reason=reason):
                 return wire.close(lane, intervened=intervened, finish_reason=reason)
             case StreamClosed():

@@ -56,7 +56,7 @@ class Intervention:
     rationale: str
     enforced: bool
     withheld: int = 0
-    """Code points of upstream text, from ``at`` on, that a mask's words stand for."""
+    """Code points of upstream text, from ``at`` on, that a mask's words stand for; ``Withheld`` follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,15 @@ class Inserted:
 
     lane: str
     intervention: Intervention
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Upstream text of a lane, for which words of ours stand, will never reach the client."""
+
+    lane: str
+    end: int
+    """Where it ends in the lane's upstream text; it continues what was released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +127,4 @@ class StreamClosed:
     """Where text stood that nobody scored, to its code points (invariant 7)."""
 
 
-Output = Released | Inserted | FindingNoted | LaneClosed | UpstreamStopped | StreamClosed
+Output = Released | Inserted | Withheld | FindingNoted | LaneClosed | UpstreamStopped | StreamClosed

@@ -270,11 +270,8 @@ class ChatCompletionsStream:
         here.released = max(here.released, min(end, here.arrived))
         return self.drain()
 
-    def insert(self, lane: str, text: str, metadata: Mapping[str, object], *, withheld: int = 0) -> bytes:
-        """A chunk of ours with ``text``, where the lane's released text ends; nothing on a closed lane.
-
-        The ``withheld`` code points behind it are taken out of the events that carry them.
-        """
+    def insert(self, lane: str, text: str, metadata: Mapping[str, object]) -> bytes:
+        """A chunk of ours with ``text``, where the lane's released text ends; nothing on a closed lane."""
         here = self._lane(lane)
         if here.closed:
             return self.drain()
@@ -286,10 +283,17 @@ class ChatCompletionsStream:
             for item in self._queue:
                 self._change(item, here, Share.without_role)
         self._queue.insert(at, self._chunk(here, delta, None, {"guardrail": dict(metadata)}))
-        if withheld:
-            here.released = min(here.released + withheld, here.arrived)
+        return self.drain()
+
+    def withhold(self, lane: str, end: int) -> bytes:
+        """The lane's text up to ``end`` is taken out of the events that carry it; nothing on a closed lane."""
+        here = self._lane(lane)
+        if not here.closed:
+            end = min(end, here.arrived)
+            self._place(here)  # cuts the event in two where the lane's released text ends
             for item in self._queue:
-                self._change(item, here, Share.masked)
+                self._change(item, here, lambda share: share.masked(end))
+            here.released = max(here.released, end)
         return self.drain()
 
     def close(self, lane: str, *, intervened: bool, finish_reason: str) -> bytes:

@@ -65,10 +65,10 @@ class Share:
             delta["content"] = self.choice["delta"]["content"][at - self.start :]
         return replace(self, start=at, choice={**self.choice, "delta": delta, "logprobs": None})
 
-    def masked(self) -> Share:
-        """The same without the text up to where the lane goes on, for which words of ours stand."""
-        at = min(self.end, self.lane.released)
-        return self.after(at) if self.start < at else self
+    def masked(self, end: int) -> Share:
+        """The same without its text up to ``end``, if that was not released: words of ours stand for it."""
+        at = min(self.end, end)
+        return self.after(at) if self.lane.released <= self.start < at else self
 
     def withheld(self) -> Share:
         """The same without the text that was not released."""
