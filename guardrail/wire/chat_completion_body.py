@@ -73,6 +73,7 @@ class _Answer:
             choice = {key: value for key, value in choice.items() if key in _KEPT}
             choice["finish_reason"] = self.finish_reason
         message["content"] = "".join((*self.pieces, self.text[self.told : self.released]))
+        choice.pop("token_ids", None)  # vLLM's, of the text as it was
         return {"finish_reason": "stop", **choice, "message": message, "logprobs": None}
 
 

@@ -292,7 +292,9 @@ VALUES = st.recursive(
         st.integers(),
         st.lists(st.sampled_from([*PHRASES, 'a"b', "\\", "\n", "é", "x "]), max_size=4).map("".join),
     ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", CARD, "k"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", CARD, "k"]), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
