@@ -41,7 +41,9 @@ def test_any_piece_of_a_string_can_be_replaced_or_is_refused(value, data):
     text = json.dumps([value, 7, value])
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
-    fit = view_of(text[:start]).fit(text[start - 1 : start] if start else "", text[start:end], text[end : end + 1])
+    fit = view_of(text[:start]).fit(
+        text[start - 1 : start] if start else "", text[start:end], text[end : end + 1]
+    )
     if fit is None:
         return
     assert 0 <= fit.start < fit.end <= end - start
