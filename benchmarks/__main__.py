@@ -14,9 +14,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import guarding_cost, scoring_cost
+from benchmarks import cascade, guarding_cost, scoring_cost
 
-QUESTIONS = {"guarding_cost": guarding_cost.measure, "scoring_cost": scoring_cost.measure}
+QUESTIONS = {
+    "cascade": cascade.measure,
+    "guarding_cost": guarding_cost.measure,
+    "scoring_cost": scoring_cost.measure,
+}
 RESULTS = Path(__file__).with_name("results")
 
 
