@@ -1,9 +1,10 @@
 """What does a gate before the default pack save, and what does it hide?
 
-The gate is a word list of the simplest kind: the words that speak most for a risky text in one half of this
-project's generated texts. Measured on the other half, with lists of three lengths, against the pack alone:
+The gate is a word list of the simplest kind: a word scores the share of risky texts among those that hold it,
+learned from some of this project's generated texts. Measured on others, with three thresholds of the gate,
+against the pack alone:
 
-* ``time``: seconds of scoring over the pack's alone, for benign and risky texts, and for traffic of which
+* ``time``: seconds of CPU over the pack's alone, for benign and risky texts, and for traffic of which
   one text in twenty is risky.
 * ``asked``: share of the texts for which the pack was asked at all.
 * ``hidden``: share of the texts in which the pack alone finds something and the cascade finds nothing; of
@@ -15,11 +16,10 @@ bound, what is hidden a lower one.
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from classifiers.default.generated import Row, generate
@@ -33,29 +33,28 @@ from guardrail.policy.prompt import judge_turn
 from guardrail.policy.rules import Policy
 from guardrail.testing.scorers import KeywordScorer
 
-_LIST_LENGTHS = (50, 200, 800)
+_THRESHOLDS = (0.95, 0.9, 0.8)
 _TEXTS = 120  # of each kind
 _RISKY_SHARE = 0.05
 _WORD = re.compile(r"[^\W\d_]+")
 
 
 async def measure() -> dict[str, object]:
-    """Ratios, by the length of the list."""
+    """Ratios, by the threshold of the gate."""
     policy, _ = load_checked_policy(None)
-    words = _telling_words(generate(seed=1, scale=0.5))
+    gate = KeywordScorer({word: {"any_harm": score} for word, score in _words(generate(seed=1, scale=0.5))})
     benign, risky = _split(generate(seed=2, scale=0.2))
     pack = load_scorer("default", "cpu", intra_op_threads=1)
     try:
         await _run(pack, policy, benign[:20])  # warm
         alone = {"benign": await _run(pack, policy, benign), "risky": await _run(pack, policy, risky)}
         results: dict[str, object] = {}
-        for length in _LIST_LENGTHS:
-            gate = KeywordScorer({word: {"any_harm": 1.0} for word in words[:length]})
-            cascade = Cascade(gate, pack, Gate(threshold=0.5))
+        for threshold in _THRESHOLDS:
+            cascade = Cascade(gate, pack, Gate(threshold=threshold))
             gated = {
                 kind: await _run(cascade, policy, {"benign": benign, "risky": risky}[kind]) for kind in alone
             }
-            results[f"{length} words"] = _compared(alone, gated)
+            results[f"threshold {threshold}"] = _compared(alone, gated)
     finally:
         pack.close()
     found = {kind: sum(run["found"]) for kind, run in alone.items()}
@@ -66,21 +65,19 @@ async def measure() -> dict[str, object]:
     }
 
 
-def _telling_words(rows: Iterable[Row]) -> list[str]:
-    """Words of benign and risky texts, those first that speak most for a risky one."""
+def _words(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:
+    """Each word with the share of risky texts among those that hold it, were there as many of either kind."""
     seen: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
     texts: Counter[bool] = Counter()
     for row in rows:
         harmful = bool(row["labels"])
         texts[harmful] += 1
         seen[harmful].update(set(_WORD.findall(row["text"].lower())))
-
-    def says(word: str) -> float:
-        risky = (seen[True][word] + 0.5) / texts[True]
-        benign = (seen[False][word] + 0.5) / texts[False]
-        return risky * math.log(risky / benign)
-
-    return sorted(seen[True], key=says, reverse=True)
+    for word in seen[True]:
+        # Two texts of either kind beforehand: a rare word proves little.
+        risky = (seen[True][word] + 2) / texts[True]
+        benign = (seen[False][word] + 2) / texts[False]
+        yield word, risky / (risky + benign)
 
 
 def _split(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
@@ -94,7 +91,7 @@ def _split(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
 
 async def _run(scorer: Scorer, policy: Policy, rows: Sequence[Row]) -> dict[str, Any]:
     found, asked = [], 0
-    began = time.perf_counter()
+    began = time.process_time()
     for row in rows:
         before = getattr(scorer, "lanes_opened", 0)
         lane = scorer.open()
@@ -105,7 +102,7 @@ async def _run(scorer: Scorer, policy: Policy, rows: Sequence[Row]) -> dict[str,
         found.append(_finds(policy, row, await lane.extend(row["text"])))
         lane.close()
         asked += getattr(scorer, "lanes_opened", 1) > before
-    return {"seconds": time.perf_counter() - began, "found": found, "asked": asked / len(rows)}
+    return {"seconds": time.process_time() - began, "found": found, "asked": asked / len(rows)}
 
 
 def _finds(policy: Policy, row: Row, tokens: Sequence[TokenScore]) -> bool:
