@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 _BEFORE_VALUE = frozenset(":,[") | frozenset(" \t\r\n")
 _AFTER_VALUE = frozenset(",]}") | frozenset(" \t\r\n")
+_STRUCTURAL = frozenset('{}[]:,"')
 _UNICODE_DIGITS = 4  # of "\\uXXXX"
 
 
@@ -67,9 +68,9 @@ class JsonView:
             after: the code point after it, or "" at the end.
         """
         if not self.in_string:
-            alone = before in _BEFORE_VALUE or not before
-            alone = alone and (after in _AFTER_VALUE or not after)
-            return Fit(0, len(text), quoted=True) if alone and '"' not in text else None
+            alone = (not before or before in _BEFORE_VALUE) and (not after or after in _AFTER_VALUE)
+            scalar = bool(text.strip()) and _STRUCTURAL.isdisjoint(text)
+            return Fit(0, len(text), quoted=True) if alone and scalar else None
         view = replace(self)
         start, end = -1, -1
         for at, char in enumerate(text):

@@ -296,25 +296,40 @@ class GuardedStream:
     def _limit_pending(self) -> None:
         """End the wait of text that is pending for too long.
 
-        What is found in it as it stands is acted on. Of anything else nobody knows whether it may leave:
-        the policy's stance for text that could not be scored says what is done.
+        What is found in it as it stands is acted on, as far as it has come; what follows goes on to wait. Of
+        anything else nobody knows whether it may leave: the policy's stance for text that could not be
+        scored says what is done.
         """
         waiting = [token for token in self._pending if self._waits_for(token)]
         if not waiting or self._terminal or self._scored - self._judged <= self._rules.max_held_chars:
             return
-        if self._rules.enforce and any(self._judge.prospect(token) < Level.ACT for token in waiting):
-            stance, decision = self._judge.failure("pending")
-            held = Span(self._judged, self._scored)
-            self._commands.append(NoteFailure("pending", stance, held))
-            if stance is FailureStance.HOLD:
-                self._withholding = True
-                return
-            if stance is FailureStance.REDIRECT:
-                self._decide(decision, self._judged)
-                return
+        if not self._rules.enforce:
+            self._settle_pending()
+            return
+        first = min(waiting, key=lambda token: token.span.start)
+        end = self._word_end_before(first.span.end)
+        if self._judge.prospect(first) is Level.ACT and end > self._judged:
+            unknown = dict.fromkeys(first.scores, 0.0)
+            rest = TokenScore(Span(end, self._scored), unknown, pending=True)
+            self._pending = [rest, *(token for token in self._pending if token.span.start >= end)]
+            self._judge_words([TokenScore(Span(first.span.start, end), first.scores)])
+            return
+        stance, decision = self._judge.failure("pending")
+        held = Span(self._judged, self._scored)
+        self._commands.append(NoteFailure("pending", stance, held))
+        if stance is FailureStance.HOLD:
+            self._withholding = True
+        elif stance is FailureStance.REDIRECT:
+            self._decide(decision, self._judged)
+        else:
             self._commands.append(NoteUnscanned(len(held)))
             self._passed = self._scored
-        self._settle_pending()
+            self._settle_pending()
+
+    def _word_end_before(self, end: int) -> int:
+        """The last end of a scored word that is not behind ``end``."""
+        ends = word_ends(self._text.text(self._judged, self._scored), final=True)
+        return max((self._judged + at for at in ends if self._judged + at <= end), default=self._judged)
 
     def _settle_pending(self) -> None:
         """Nothing that was pending is any more: it stands as it is."""
@@ -532,7 +547,7 @@ class GuardedStream:
     @property
     def _calm(self) -> bool:
         """Nothing is held, pending, or waits for a place in the text that is still to come."""
-        settled = self._judged == self._scored and self._hold_at is None
+        settled = self._judged == self._scored and self._pending_at is None and self._hold_at is None
         return settled and self._redirect is None and not self._inserts
 
     def _send(self, span: Span, *, tentative: bool) -> None:

@@ -206,10 +206,28 @@ def test_what_is_found_and_goes_on_for_too_long_is_masked_as_it_comes():
     for chunk in by_character(text):
         player.chunk(chunk)
         player.score_all()
+        player.wake()
+        player.score_all()
         assert player.stream.held <= 80 + 2 * 64
         assert expected.startswith(player.client)
     assert player.play([]).client == expected
     assert len(player.inserts) == 1
+
+
+def test_white_space_within_a_long_span_does_not_leave_between_its_parts():
+    lines = "".join("\n" + letter * 40 for letter in "abcdefgh")
+    phrases = {"KEY" + lines[:end]: {"privacy_pii": 0.9} for end in range(41, len(lines) + 1, 41)}
+    text = f"It is KEY{lines}\nor so."
+    expected = f"It is {MASK}\nor so."
+    assert shown(text, phrases=phrases) == expected
+    player = player_of(phrases=phrases)
+    for chunk in by_character(text):
+        player.chunk(chunk)
+        player.score_all()
+        player.wake()
+        player.score_all()
+        assert expected.startswith(player.client)
+    assert player.play([]).client == expected
 
 
 def test_scores_that_fail_while_text_is_pending_do_not_release_it():
