@@ -14,11 +14,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import cascade, guarding_cost, scoring_cost
+from benchmarks import cascade, engine_process, guarding_cost, overload, scoring_cost
 
 QUESTIONS = {
     "cascade": cascade.measure,
+    "engine_process": engine_process.measure,
     "guarding_cost": guarding_cost.measure,
+    "overload": overload.measure,
     "scoring_cost": scoring_cost.measure,
 }
 RESULTS = Path(__file__).with_name("results")

@@ -75,7 +75,7 @@ class ScoringFailed:
     stream_id: str
     lane: str
     reason: str
-    """"error", "late" or "overload"."""
+    """"error", "late", "overload", or "pending": text that waited too long for what it is part of."""
     stance: str
     """"pass", "hold" or "redirect"."""
     chars: int
@@ -122,6 +122,27 @@ class StreamEnded:
     """Observe mode: characters of findings' spans that the client got."""
 
 
+@dataclass(frozen=True, slots=True)
+class EngineReached:
+    """Scoring is possible from now on: the engine runs, in this process or in another."""
+
+    scorer: str
+    provider: str
+    """"cpu" or "cuda"."""
+    away_s: float = 0.0
+    """Seconds since it was lost; 0 at the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    """The engine in another process went away; scoring fails until it is reached again."""
+
+    scorer: str
+    provider: str
+    reason: str
+    """"unavailable", "deadline", "mismatch" ..."""
+
+
 Record = (
     StreamOpened
     | FindingReported
@@ -130,6 +151,8 @@ Record = (
     | SegmentScored
     | TextUnscanned
     | StreamEnded
+    | EngineReached
+    | EngineLost
 )
 
 

@@ -1,8 +1,8 @@
 """Generate ``guardrail/_pb`` from ``proto/``: ``python proto/generate.py [OUTPUT_DIRECTORY]``.
 
-The proto package stays ``guardrail.v1`` (what is on the wire, what reflection shows), the Python modules
-are ``guardrail._pb.guardrail_pb2`` and ``..._pb2_grpc``: protoc cannot tell the two apart, so its output
-is rewritten here. It knows nothing of what the messages mean. Needs grpcio-tools and mypy-protobuf.
+The proto packages stay ``guardrail.v1`` and ``guardrail.engine.v1`` (what is on the wire, what reflection
+shows), the Python modules are ``guardrail._pb.guardrail_pb2`` and ``..._pb2_grpc`` and so on: protoc cannot
+tell the two apart, so its output is rewritten here. It knows nothing of what the messages mean. Needs grpcio-tools and mypy-protobuf.
 """
 # ruff: noqa: INP001 - a script beside what it reads, not a package
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 PROTO_ROOT = Path(__file__).resolve().parent
-SOURCE = Path("guardrail/v1/guardrail.proto")
+SOURCES = (Path("guardrail/v1/guardrail.proto"), Path("guardrail/engine/v1/engine.proto"))
 DESTINATION = PROTO_ROOT.parent / "guardrail" / "_pb"
 
 Rewrite = tuple[str, str]
@@ -38,24 +38,28 @@ _GRPC_GUARD: Sequence[Rewrite] = (
     (r"import warnings\n", ""),
     (r"GRPC_GENERATED_VERSION = (?:.*\n)+?if _version_not_supported:\n(?: {4}.*\n)+\n*", "\n"),
 )
-_REWRITES: dict[str, Sequence[Rewrite]] = {
-    "guardrail_pb2.py": (
-        *_RUNTIME_GUARD,
-        (r"'guardrail\.v1\.guardrail_pb2'", "'guardrail._pb.guardrail_pb2'"),
-    ),
-    "guardrail_pb2.pyi": (),
-    "guardrail_pb2_grpc.py": (*_GRPC_GUARD, (r"from guardrail\.v1 import", "from guardrail._pb import")),
-    "guardrail_pb2_grpc.pyi": (
-        # grpc itself has no types: which of its ignores are needed depends on how that is told to mypy.
-        (r"\A", "# mypy: ignore-errors\n"),
-        (r"GRPC_GENERATED_VERSION: str\nGRPC_VERSION: str\n", ""),
-        (r"from guardrail\.v1 import", "from guardrail._pb import"),
-    ),
-}
+
+
+def _rewrites(source: Path) -> dict[str, Sequence[Rewrite]]:
+    """What is changed in each of the modules made of ``source``."""
+    package = ".".join(source.parent.parts)
+    imports = (rf"from {re.escape(package)} import", "from guardrail._pb import")
+    own_name = (rf"'{re.escape(package)}\.{source.stem}_pb2'", f"'guardrail._pb.{source.stem}_pb2'")
+    return {
+        f"{source.stem}_pb2.py": (*_RUNTIME_GUARD, own_name),
+        f"{source.stem}_pb2.pyi": (),
+        f"{source.stem}_pb2_grpc.py": (*_GRPC_GUARD, imports),
+        f"{source.stem}_pb2_grpc.pyi": (
+            # grpc itself has no types: which of its ignores are needed depends on how that is told to mypy.
+            (r"\A", "# mypy: ignore-errors\n"),
+            (r"GRPC_GENERATED_VERSION: str\nGRPC_VERSION: str\n", ""),
+            imports,
+        ),
+    }
 
 
 def generate(destination: Path) -> None:
-    """Write the four generated modules into ``destination``.
+    """Write the generated modules, four a source, into ``destination``.
 
     Raises:
         RuntimeError: a generator is missing or failed, or wrote something other than expected (a new
@@ -63,11 +67,11 @@ def generate(destination: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch:
         _compile(Path(scratch))
-        written = Path(scratch) / SOURCE.parent
         destination.mkdir(parents=True, exist_ok=True)
-        for name, rewrites in _REWRITES.items():
-            text = (written / name).read_text("utf-8")
-            (destination / name).write_text(_rewritten(name, text, rewrites), "utf-8")
+        for source in SOURCES:
+            for name, rewrites in _rewrites(source).items():
+                text = (Path(scratch) / source.parent / name).read_text("utf-8")
+                (destination / name).write_text(_rewritten(name, text, rewrites), "utf-8")
 
 
 def _compile(output: Path) -> None:
@@ -80,10 +84,10 @@ def _compile(output: Path) -> None:
         f"--grpc_python_out={output}",
         f"--mypy_out=quiet:{output}",
         f"--mypy_grpc_out=quiet:{output}",
-        str(SOURCE),
+        *map(str, SOURCES),
     ]
     if protoc.main(arguments) != 0:
-        raise RuntimeError(f"protoc could not compile {SOURCE}; its reasons are above")
+        raise RuntimeError("protoc failed; its reasons are above")
 
 
 def _executable(name: str) -> str:

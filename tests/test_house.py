@@ -24,7 +24,7 @@ TESTED_ELSEWHERE = {
     "core/conversation.py": "plain data",
     "core/events.py": "plain data; every test of core/stream.py sends them",
     "engine/causal_step.py": "tests/engine/test_runner.py and test_causal.py",
-    "engine/family.py": "tests/engine/test_causal.py and test_window.py",
+    "engine/identity.py": "tests/transports/test_engine_remote.py",
     "engine/job.py": "tests/engine/test_runner.py",
     "engine/manifest.py": "tests/engine/test_pack.py",
     "engine/manifest_causal.py": "tests/engine/test_pack.py",
@@ -52,14 +52,18 @@ TESTED_ELSEWHERE = {
     "transports/reporter.py": "tests/transports/test_driver.py",
     "transports/services.py": "tests/transports/test_driver.py",
     "transports/http_context.py": "tests/e2e, behind a real Envoy",
+    "transports/engine_session.py": "tests/transports/test_engine_remote.py",
     "transports/tasks.py": "every test of a transport",
     "wire/chat_fields.py": "tests/wire/test_chat_completions.py",
     "wire/chat_share.py": "tests/wire/test_chat_completions.py",
     "wire/jsontext.py": "tests/wire/test_chat_completions.py",
     # Processes.
+    "app/credentials.py": "tests/e2e/test_engine_process.py",
+    "app/engine.py": "tests/e2e/test_engine_process.py",
     "app/envoy_process.py": "tests/e2e, with a real Envoy",
     "app/run.py": "tests/e2e, as a process",
     "app/server.py": "tests/e2e, as a process",
+    "app/signals.py": "tests/e2e, as a process",
 }
 """Modules without a test module of their own, and why. A module that gets one leaves this list."""
 

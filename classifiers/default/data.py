@@ -22,7 +22,7 @@ from classifiers.default.conversation import Encoder, Example, Span, held_back, 
 from classifiers.default.generated import generate
 from classifiers.default.labels import targets
 from classifiers.default.own_words import own_words
-from classifiers.default.written import answered, judged, written
+from classifiers.default.written import answered, judged, reread, written
 
 Row = dict[str, Any]
 
@@ -280,7 +280,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     rng = random.Random(args.seed)
-    rows = list(judged(read_rows(args.data / "train.jsonl.gz")))
+    rows = list(reread(judged(read_rows(args.data / "train.jsonl.gz"))))
     rows += list(answered(rows))
     rows += read_chitchat(args.chitchat, rng, SMALL_TALK_ROWS)
     said = list(own_words(args.seed))

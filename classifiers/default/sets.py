@@ -24,7 +24,7 @@ from classifiers.default.conversation import Encoder, Example, Span, held_back
 from classifiers.default.data import SMALL_TALK_ROWS, UNREADABLE, read_chitchat, read_rows
 from classifiers.default.generated import generate
 from classifiers.default.own_words import own_words
-from classifiers.default.written import answered, judged, written
+from classifiers.default.written import answered, judged, reread, written
 from guardrail.core.spans import Span as TextSpan
 from guardrail.core.verdicts import TokenScore
 from guardrail.policy.prompt import judged_tokens
@@ -132,7 +132,7 @@ def known_onsets() -> dict[str, int]:
 
 def held_back_rows(data: Path, chitchat: Path) -> Iterator[Row]:
     """Every row that this project could have trained on and did not."""
-    public = list(judged(read_rows(data / "train.jsonl.gz")))
+    public = list(reread(judged(read_rows(data / "train.jsonl.gz"))))
     yield from (r for r in (*public, *answered(public)) if held_back(r))
     small_talk = read_chitchat(chitchat, random.Random(1), SMALL_TALK_ROWS)
     yield from (r for r in small_talk if held_back(r))

@@ -2,6 +2,7 @@
 
 `answered.jsonl` holds answers of SmolLM2-135M-Instruct (Apache-2.0) to questions of licence tier A, with a
 reader's labels. A question is named by the id of its row, or of a row whose conversation it opens.
+`reread.tsv` holds a second reader's verdicts on harmful answers of jailbreak sets: 0 to 3, and where they turn harmful.
 `verdicts.tsv` holds, for rows of `hh_harmless_test` (pairs of answers to red-team prompts, published with
 preferences only), what a reader found: the answer's labels, where it turns harmful, the labels of
 the user's turn. It names rows by id and quotes nothing.
@@ -76,6 +77,26 @@ def judged(rows: Iterable[Row]) -> Iterator[Row]:
         if verdict["onset"]:
             out["onset"] = int(verdict["onset"])
         yield out
+
+
+def reread(rows: Iterable[Row]) -> Iterator[Row]:
+    """`rows`, harmful answers that were read again with what the second reader found.
+
+    What was found harmless carries no label; what is borderline at most severity 1; an onset is a code point.
+    """
+    with (HERE / "reread.tsv").open(encoding="utf-8", newline="") as file:
+        found = {line["id"]: line for line in csv.DictReader(file, delimiter="\t")}
+    for row in rows:
+        again = found.get(row.get("id"))
+        if again is None:
+            yield row
+            continue
+        severity = int(again["severity"])
+        labels = {
+            name: min(level, severity) if severity < 2 else level for name, level in row["labels"].items()
+        }
+        out = row | {"labels": labels if severity else {}, "harm": int(severity > 0)}
+        yield out | ({"onset": int(again["onset"])} if again["onset"] else {})
 
 
 def answered(rows: Iterable[Row]) -> Iterator[Row]:

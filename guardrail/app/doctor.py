@@ -5,6 +5,7 @@ Each check answers "ok", "warn" (works, but somebody should look) or "fail" (doe
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import platform
@@ -17,12 +18,15 @@ from typing import Literal
 
 import guardrail
 from guardrail.app.envoy_process import find_envoy
-from guardrail.app.wiring import Settings, load_checked_policy
+from guardrail.app.wiring import Settings, engine_credentials, load_checked_policy
 from guardrail.core.verdicts import Role
+from guardrail.engine import cuda
+from guardrail.engine.identity import Engine, identity
 from guardrail.engine.loading import load_scorer
 from guardrail.errors import GuardrailError
 from guardrail.interventions.composer import load_composer
 from guardrail.telemetry import telemetry
+from guardrail.transports.engine_session import EngineUnreachableError, connect
 
 _OLD_AFTER = timedelta(days=365)
 _PACKAGES = (
@@ -54,7 +58,9 @@ def examine(settings: Settings, *, today: date | None = None) -> list[Check]:
     for name, run in (
         ("versions", _versions),
         ("policy and pack", lambda: _policy(settings)),
-        ("provider", lambda: _provider(settings)),
+        ("engine", lambda: _engine(settings))
+        if settings.engine
+        else ("provider", lambda: _provider(settings)),
         ("envoy", _envoy),
         ("telemetry", _telemetry),
         ("resources", lambda: _resources(settings, today)),
@@ -104,9 +110,34 @@ def _provider(settings: Settings) -> Iterator[Check]:
         says = f"asked for {settings.provider}, runs on {scorer.provider}"
         if settings.provider == "auto" and scorer.why_not_cuda:
             says += f" ({scorer.why_not_cuda})"
-        yield Check("provider", "ok", says)
+        idle = settings.provider == "auto" and scorer.provider == "cpu" and cuda.has_driver()
+        yield Check("provider", "warn" if idle else "ok", says)
     finally:
         scorer.close()
+
+
+def _engine(settings: Settings) -> Iterator[Check]:
+    """What runs at the address of an engine, and whether it is what the policy was checked against."""
+    _, pack = load_checked_policy(settings.policy, settings.pack)
+    try:
+        found = asyncio.run(_asked(settings))
+    except EngineUnreachableError as error:
+        yield Check("engine", "fail", f"{settings.engine}: {error}")
+        return
+    runs = ", ".join(map(str, found.packs))
+    says = f"{settings.engine}: guardrail {found.version}, pack {runs} on {found.provider}"
+    if found.why_not_cuda:
+        says += f" ({found.why_not_cuda})"
+    if set(found.packs) != {identity(pack)}:
+        yield Check("engine", "fail", f"{says}; the policy was checked against {identity(pack)}")
+    else:
+        yield Check("engine", "ok", says)
+
+
+async def _asked(settings: Settings) -> Engine:
+    session = await connect(settings.engine, engine_credentials(settings))
+    await session.close("that was all")
+    return session.engine
 
 
 def _envoy() -> Iterator[Check]:

@@ -58,15 +58,15 @@ def parse_upstream(url: str) -> Upstream:
     return Upstream(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"))
 
 
-def parse_listen(listen: str) -> tuple[str, int]:
+def parse_listen(listen: str, flag: str = "--listen") -> tuple[str, int]:
     """Split "HOST:PORT".
 
     Raises:
-        ConfigError: it is not one.
+        ConfigError: it is not one; names ``flag``.
     """
     host, colon, port = listen.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError("--listen", "", f"must be HOST:PORT, got {listen!r}")
+        raise ConfigError(flag, "", f"must be HOST:PORT, got {listen!r}")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - ":PORT" asks for all addresses
 
 
@@ -104,21 +104,18 @@ def buffer_filter() -> dict[str, Any]:
 
 
 def sidecar_cluster(sidecar: str) -> dict[str, Any]:
-    """The cluster of the sidecar at "HOST:PORT" or "unix:PATH"."""
-    if sidecar.startswith("unix:"):
-        address: dict[str, Any] = {"pipe": {"path": sidecar.removeprefix("unix:")}}
-    else:
-        host, port = parse_listen(sidecar)
-        address = _socket(host, port)
+    """The cluster of the sidecar at "HOST:PORT" or "unix:PATH"; of several, separated by commas."""
+    addresses = [_address(each) for each in sidecar.split(",")]
     return {
         "name": _SIDECAR,
-        "type": "STATIC" if "pipe" in address else "STRICT_DNS",
+        "type": "STATIC" if all("pipe" in address for address in addresses) else "STRICT_DNS",
+        "lb_policy": "LEAST_REQUEST",  # an answer is long: the worker with the fewest open takes the next
         "connect_timeout": "2s",
         "typed_extension_protocol_options": _http_options(
             {"explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": _MAX_STREAMS}}},
         ),
         "circuit_breakers": _circuit_breakers(),
-        "load_assignment": _endpoints(_SIDECAR, address),
+        "load_assignment": _endpoints(_SIDECAR, *addresses),
     }
 
 
@@ -171,7 +168,7 @@ def bootstrap(upstream: Upstream, listen: str, sidecar: str, *, admin: bool = Fa
     Args:
         upstream: the LLM server.
         listen: "HOST:PORT" clients connect to.
-        sidecar: where our gRPC server listens.
+        sidecar: where our gRPC server listens; several, separated by commas, are balanced between.
         admin: open Envoy's admin interface on a free loopback port, for the command that runs it.
     """
     host, port = parse_listen(listen)
@@ -227,8 +224,15 @@ def _socket(host: str, port: int) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
-def _endpoints(name: str, address: dict[str, Any]) -> dict[str, Any]:
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+def _address(sidecar: str) -> dict[str, Any]:
+    if sidecar.startswith("unix:"):
+        return {"pipe": {"path": sidecar.removeprefix("unix:")}}
+    return _socket(*parse_listen(sidecar))
+
+
+def _endpoints(name: str, *addresses: dict[str, Any]) -> dict[str, Any]:
+    endpoints = [{"endpoint": {"address": address}} for address in addresses]
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
 
 
 def _circuit_breakers() -> dict[str, Any]:

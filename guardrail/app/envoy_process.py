@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -15,22 +14,13 @@ from typing import Any
 
 import yaml
 
+from guardrail.app.children import dying_with_parent
 from guardrail.errors import ConfigError, GuardrailError
 
 _READY_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 5.0
 _POLL_S = 0.05
 _DRAIN_POLL_S = 0.1
-
-# Becomes the program it is given, after asking the kernel to end it (SIGKILL, 9) when its parent is gone,
-# however that went (PR_SET_PDEATHSIG, 1). A preexec_fn would run between fork and exec of a process full
-# of threads, which may deadlock, and makes gRPC complain about the fork.
-_DIE_WITH_PARENT = """\
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def find_envoy() -> Path:
@@ -77,7 +67,7 @@ class EnvoyProcess:
         arguments = ["-c", config_file, "--admin-address-path", admin_file, "--log-path", self._log]
         arguments += ["--disable-hot-restart", "--concurrency", self._concurrency, "--log-level", "warning"]
         self._process = await asyncio.create_subprocess_exec(
-            *_command(find_envoy()),
+            *dying_with_parent([str(find_envoy())]),
             *map(str, arguments),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -134,12 +124,6 @@ class EnvoyProcess:
         last = next(errors, "no reason given")
         quoted = re.search("error `(.*)` initializing config", last)
         return quoted[1] if quoted else last
-
-
-def _command(envoy: Path) -> list[str]:
-    if sys.platform != "linux":
-        return [str(envoy)]
-    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), str(envoy)]
 
 
 def _stop_listening(admin_file: Path) -> None:

@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from guardrail.app.envoy_config import Upstream, bootstrap
 from guardrail.app.envoy_process import EnvoyProcess
 from guardrail.app.server import SidecarServer, start_server
-from guardrail.app.wiring import Settings, Sidecar, assemble
+from guardrail.app.signals import Announce, stop_signal
+from guardrail.app.wiring import Settings, Sidecar, assemble, log_provider
+from guardrail.app.workers import Crew, running
 from guardrail.errors import GuardrailError
+from guardrail.observer import EngineReached
+from guardrail.transports.engine_remote import RemoteScorer
 from guardrail.transports.tasks import spawn
 
 _log = logging.getLogger(__name__)
 
-Announce = Callable[[str], None]
-"""Told once, when the command serves: one line for scripts to wait for."""
+ENGINE_PATIENCE_S = 60.0
+"""For an engine in another process to answer at the start; it may be loading its network."""
 
 
-async def serve(settings: Settings, listen: str, announce: Announce, *, grace_s: float) -> None:
-    """Run the sidecar until SIGTERM or SIGINT."""
-    stopped = _stop_signal()
-    async with _sidecar_server(settings, listen, grace_s) as server:
+async def serve(
+    settings: Settings, listen: str, announce: Announce, *, grace_s: float, share_port: bool = False
+) -> None:
+    """Run the sidecar until SIGTERM or SIGINT.
+
+    Args:
+        settings: what the operator said.
+        listen: "HOST:PORT" or "unix:PATH".
+        announce: told when it serves.
+        grace_s: seconds that streams under way may take when told to stop.
+        share_port: let other processes listen on the same port.
+    """
+    stopped = stop_signal()
+    async with _sidecar_server(settings, listen, grace_s, share_port=share_port) as server:
         announce(f"ready grpc://{server.address}")
+        await stopped.wait()
+
+
+async def serve_workers(crew: Crew, listen: str, announce: Announce) -> None:
+    """Run several sidecars and their engine until SIGTERM or SIGINT.
+
+    Raises:
+        GuardrailError: one of them did not start.
+    """
+    stopped = stop_signal()
+    async with running(crew, listen, announce) as addresses:
+        announce(f"ready grpc://{','.join(addresses)}")
         await stopped.wait()
 
 
@@ -40,18 +67,33 @@ async def up(
     *,
     grace_s: float,
     concurrency: int,
+    crew: Crew | None = None,
 ) -> None:
     """Run sidecar and Envoy in front of an upstream until SIGTERM or SIGINT.
 
+    Args:
+        settings: what the operator said.
+        upstream: the LLM server.
+        listen: "HOST:PORT" clients connect to.
+        announce: told when it serves.
+        grace_s: seconds that streams under way may take when told to stop.
+        concurrency: Envoy's worker threads.
+        crew: several sidecar processes in place of one in this process.
+
     Raises:
-        GuardrailError: Envoy ended by itself.
+        GuardrailError: Envoy ended by itself, or a worker did not start.
     """
-    stopped = _stop_signal()
+    stopped = stop_signal()
     directory = Path(tempfile.mkdtemp(prefix="guardrail-"))
     try:
         socket = f"unix:{directory / 'guardrail.sock'}"
-        async with _sidecar_server(settings, socket, grace_s):
-            config = bootstrap(upstream, listen, socket, admin=True)
+        async with contextlib.AsyncExitStack() as stack:
+            if crew is not None:
+                sidecars = await stack.enter_async_context(running(crew, socket, announce))
+            else:
+                await stack.enter_async_context(_sidecar_server(settings, socket, grace_s))
+                sidecars = [socket]
+            config = bootstrap(upstream, listen, ",".join(sidecars), admin=True)
             envoy = EnvoyProcess(config, directory, concurrency=concurrency)
             try:
                 announce(f"ready http://{await envoy.start()}")
@@ -74,34 +116,36 @@ async def _until_first(stopped: asyncio.Event, envoy: EnvoyProcess) -> None:
 
 
 @asynccontextmanager
-async def _sidecar_server(settings: Settings, listen: str, grace_s: float) -> AsyncIterator[SidecarServer]:
+async def _sidecar_server(
+    settings: Settings, listen: str, grace_s: float, *, share_port: bool = False
+) -> AsyncIterator[SidecarServer]:
     sidecar: Sidecar = await asyncio.to_thread(assemble, settings)
     try:
-        server = await start_server(sidecar, listen)
-        scorer = sidecar.scorer
-        _log.info("pack %s runs on %s", scorer.name, scorer.provider)
-        _reopen_on_hangup(sidecar)
-        try:
-            yield server
-        finally:
-            await server.stop(grace_s)
+        async with _engine_reached(sidecar, settings):
+            server = await start_server(sidecar, listen, share_port=share_port)
+            _reopen_on_hangup(sidecar)
+            try:
+                yield server
+            finally:
+                await server.stop(grace_s)
     finally:
         await asyncio.to_thread(sidecar.close)
 
 
-def _stop_signal() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; a second one ends the process the hard way."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        stopped.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    return stopped
+@asynccontextmanager
+async def _engine_reached(sidecar: Sidecar, settings: Settings) -> AsyncIterator[None]:
+    scorer = sidecar.scorer
+    if not isinstance(scorer, RemoteScorer):
+        sidecar.services.observer.record(EngineReached(scorer.name, scorer.provider))
+        log_provider(scorer, settings.provider)
+        yield
+        return
+    await scorer.start(ENGINE_PATIENCE_S)
+    _log.info("pack %s runs on %s, on the engine at %s", scorer.name, scorer.provider, scorer.address)
+    try:
+        yield
+    finally:
+        await scorer.stop()
 
 
 def _reopen_on_hangup(sidecar: Sidecar) -> None:

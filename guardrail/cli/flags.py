@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from guardrail import __version__
+from guardrail.app.envoy_config import parse_listen
 from guardrail.app.wiring import Settings
 from guardrail.errors import ConfigError
 from guardrail.telemetry.logs import LEVELS
@@ -83,10 +84,41 @@ def build_parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentPa
         "--envoy-concurrency", "Envoy's worker threads", type=_positive, default=min(2, os.cpu_count() or 1)
     )
     _running(up)
+    _workers(up)
 
     serve = command("serve", "run the gRPC sidecar alone: guardrail.v1, ext_proc, health, reflection")
     serve.add("--listen", "HOST:PORT or unix:PATH", default="127.0.0.1:50051", metavar="ADDRESS")
     _running(serve)
+    _workers(serve)
+    serve.add(
+        "--share-port",
+        "let other processes listen on the same port (SO_REUSEPORT); the kernel spreads connections",
+        action="store_true",
+        default=False,
+    )
+
+    engine = command("engine", "run the scoring engine as a process of its own, for many sidecars")
+    engine.add(
+        "--listen",
+        "unix:PATH or HOST:PORT; TCP is for trusted networks, or with --tls",
+        default=f"unix:{environ.get('XDG_RUNTIME_DIR') or '/run'}/guardrail/engine.sock",
+        metavar="ADDRESS",
+    )
+    engine.add(
+        "--socket-mode",
+        "permissions of the Unix socket, octal: 600 for its owner, 660 for its group as well",
+        type=_mode,
+        default="600",
+        metavar="MODE",
+    )
+    engine.add(
+        "--tls",
+        "mutual TLS: a directory with tls.crt, tls.key and ca.crt, which signed the sidecars' certificates",
+        type=Path,
+        metavar="DIR",
+    )
+    _classifying(engine)
+    _process(engine)
 
     envoy = command("envoy-config", "print an Envoy configuration, or the filter alone")
     envoy.add("--upstream", "URL of the LLM server", metavar="URL")
@@ -121,12 +153,13 @@ def build_parser(environ: Mapping[str, str] = os.environ) -> argparse.ArgumentPa
 
     doctor = command("doctor", "check providers, packs, checksums, Envoy, versions and resources")
     _judging(doctor)
+    _engine(doctor)
     doctor.add("--json", "answer as JSON", action="store_true", default=False)
     return parser
 
 
-def _judging(flags: _Flags) -> None:
-    """Flags of everything that scores."""
+def _classifying(flags: _Flags) -> None:
+    """Flags of everything that runs a classifier."""
     flags.add("--policy", "policy file; without it the default policy", type=Path, metavar="FILE")
     flags.add(
         "--pack", "classifier pack of any family, by name or directory; without it the policy's", default=""
@@ -138,6 +171,11 @@ def _judging(flags: _Flags) -> None:
         default="auto",
     )
     flags.add("--threads", "CPU threads of a scoring step; 0: one a core", type=_natural, default=0)
+
+
+def _judging(flags: _Flags) -> None:
+    """Flags of everything that scores and decides."""
+    _classifying(flags)
     flags.add(
         "--templates", "directory of your own words, laid over the shipped ones", type=Path, metavar="DIR"
     )
@@ -149,13 +187,45 @@ def _judging(flags: _Flags) -> None:
     )
 
 
+def _engine(flags: _Flags) -> None:
+    """Flags of everything that may use an engine in another process."""
+    flags.add(
+        "--engine",
+        "score on the engine at HOST:PORT or unix:PATH instead of in this process",
+        default="",
+        metavar="ADDRESS",
+    )
+    flags.add(
+        "--engine-tls",
+        "mutual TLS with that engine: a directory with tls.crt, tls.key and ca.crt",
+        type=Path,
+        metavar="DIR",
+    )
+
+
+def _workers(flags: _Flags) -> None:
+    """Flags of commands that may run several sidecar processes."""
+    flags.add(
+        "--workers",
+        "sidecar processes; more than one share an engine process, which is started unless --engine names one",
+        type=_positive,
+        default=1,
+    )
+
+
 def _running(flags: _Flags) -> None:
-    """Flags of everything that serves."""
+    """Flags of every sidecar."""
     _judging(flags)
+    _engine(flags)
     flags.add(
         "--audit", "audit log, one JSON line an intervention: a path, or - for standard output", default=""
     )
     flags.add("--tenants", "comma-separated tenants that may appear as a metric label", default="")
+    _process(flags)
+
+
+def _process(flags: _Flags) -> None:
+    """Flags of everything that serves."""
     flags.add(
         "--grace-s", "seconds that streams under way may take when told to stop", type=_seconds, default=10.0
     )
@@ -164,7 +234,16 @@ def _running(flags: _Flags) -> None:
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
-    """What the application is told."""
+    """What the application is told.
+
+    Raises:
+        ConfigError: a flag contradicts another, or is no address.
+    """
+    engine, engine_tls = getattr(arguments, "engine", ""), getattr(arguments, "engine_tls", None)
+    if engine and not engine.startswith("unix:"):
+        parse_listen(engine, "--engine")
+    if engine_tls is not None and not engine:
+        raise ConfigError("--engine-tls", "", "needs --engine: it is for an engine in another process")
     tenants = getattr(arguments, "tenants", "")
     return Settings(
         policy=arguments.policy,
@@ -172,10 +251,40 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         provider=arguments.provider,
         threads=arguments.threads,
         audit=getattr(arguments, "audit", ""),
-        templates=arguments.templates,
-        resources=arguments.resources,
+        templates=getattr(arguments, "templates", None),
+        resources=getattr(arguments, "resources", None),
         tenants=tuple(name.strip() for name in tenants.split(",") if name.strip()),
+        engine=engine,
+        engine_tls=engine_tls,
     )
+
+
+def command_line(command: str, arguments: argparse.Namespace) -> list[str]:
+    """The command line of a child process: ``command`` with the flags that it shares with ours.
+
+    Where to listen, how many workers and which engine are the caller's to say.
+    """
+    line = [command]
+    for action in _actions(command):
+        value = getattr(arguments, action.dest, None)
+        if action.dest in _NOT_HANDED_ON or value is None or value is False or value == "":
+            continue
+        line += [action.option_strings[0]] if value is True else [action.option_strings[0], str(value)]
+    return line
+
+
+_NOT_HANDED_ON = frozenset({"help", "listen", "workers", "engine", "share_port"})
+
+
+def _actions(command: str) -> Sequence[argparse.Action]:
+    # Argparse has no public way to ask.
+    (commands,) = (
+        action
+        for action in build_parser({})._actions  # noqa: SLF001
+        if isinstance(action, argparse._SubParsersAction)  # noqa: SLF001
+    )
+    flags: Sequence[argparse.Action] = commands.choices[command]._actions  # noqa: SLF001
+    return flags
 
 
 def _natural(value: str) -> int:
@@ -196,3 +305,10 @@ def _positive(value: str) -> int:
     if _natural(value) < 1:
         raise ValueError(value)
     return int(value)
+
+
+def _mode(value: str) -> int:
+    mode = int(value, 8)
+    if mode & ~0o777:
+        raise ValueError(value)
+    return mode

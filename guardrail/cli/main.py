@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 
 import yaml
 
-from guardrail.app import doctor, offline, run
+from guardrail.app import doctor, engine, offline, run
 from guardrail.app.envoy_config import bootstrap, filter_fragment, parse_listen, parse_upstream
 from guardrail.app.wiring import assemble, load_checked_policy
-from guardrail.cli.flags import build_parser, settings_of
+from guardrail.app.workers import Crew
+from guardrail.cli.flags import build_parser, command_line, settings_of
 from guardrail.errors import ConfigError, GuardrailError, InputError, PackError, ProviderError
 from guardrail.telemetry import configure_logging
 
@@ -56,6 +57,7 @@ def _up(parsed: argparse.Namespace) -> None:
             _announce,
             grace_s=parsed.grace_s,
             concurrency=parsed.envoy_concurrency,
+            crew=_crew(parsed) if parsed.workers > 1 else None,
         ),
     )
 
@@ -64,7 +66,37 @@ def _serve(parsed: argparse.Namespace) -> None:
     if not parsed.listen.startswith("unix:"):
         parse_listen(parsed.listen)
     configure_logging(parsed.log_level, parsed.log_format)
-    asyncio.run(run.serve(settings_of(parsed), parsed.listen, _announce, grace_s=parsed.grace_s))
+    settings = settings_of(parsed)
+    if parsed.workers > 1:
+        asyncio.run(run.serve_workers(_crew(parsed), parsed.listen, _announce))
+        return
+    asyncio.run(
+        run.serve(
+            settings,
+            parsed.listen,
+            _announce,
+            grace_s=parsed.grace_s,
+            share_port=parsed.share_port,
+        ),
+    )
+
+
+def _crew(parsed: argparse.Namespace) -> Crew:
+    return Crew(
+        workers=parsed.workers,
+        worker_arguments=command_line("serve", parsed),
+        engine_arguments=command_line("engine", parsed),
+        engine=parsed.engine,
+        grace_s=parsed.grace_s,
+    )
+
+
+def _engine(parsed: argparse.Namespace) -> None:
+    if not parsed.listen.startswith("unix:"):
+        parse_listen(parsed.listen)
+    configure_logging(parsed.log_level, parsed.log_format)
+    listening = engine.Listening(address=parsed.listen, socket_mode=parsed.socket_mode, tls=parsed.tls)
+    asyncio.run(engine.engine(settings_of(parsed), listening, _announce, grace_s=parsed.grace_s))
 
 
 def _envoy_config(parsed: argparse.Namespace) -> None:
@@ -134,6 +166,7 @@ def _doctor(parsed: argparse.Namespace) -> int:
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "up": _up,
     "serve": _serve,
+    "engine": _engine,
     "envoy-config": _envoy_config,
     "score": _offline,
     "replay": _offline,

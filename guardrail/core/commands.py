@@ -88,9 +88,11 @@ class NoteFailure:
 
 @dataclass(frozen=True, slots=True)
 class NoteUnscanned:
-    """This much text reached the client without a score."""
+    """This much text reached the client without a score, or before it."""
 
     chars: int
+    reason: str
+    """As in ``ScoringFailed``; "late": it left before its scores, which may still come."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,9 @@ class GuardedStream:
         self._redirect: Decision | None = None  # waits for a natural boundary
         self._redirected: set[str] = set()
         self._terminal = False  # an insert in line will end the lane
-        self._withholding = False  # text that failed to be scored is held to the end (stance hold)
+        self._withholding = ""  # why text that failed to be scored is held to the end (stance hold)
+        self._late_to = 0  # up to where text may leave because its scores are late (stance pass)
+        self._owned_to = 0  # up to where text was said to have left without them
         self._settled = False  # the judge has said its last word
         self._dropped = 0  # arrived after the lane was closed
 
@@ -318,11 +320,11 @@ class GuardedStream:
         held = Span(self._judged, self._scored)
         self._commands.append(NoteFailure("pending", stance, held))
         if stance is FailureStance.HOLD:
-            self._withholding = True
+            self._withholding = "pending"
         elif stance is FailureStance.REDIRECT:
             self._decide(decision, self._judged)
         else:
-            self._commands.append(NoteUnscanned(len(held)))
+            self._own_up(self._judged, self._scored, "pending")
             self._passed = self._scored
             self._settle_pending()
 
@@ -482,16 +484,16 @@ class GuardedStream:
         if not out.passed:
             self._commands.append(NoteFailure(reason, stance, out.span))
         if out.passed or stance is FailureStance.PASS or not self._rules.enforce:
-            self._skip(out)
+            self._skip(out, reason)
         elif stance is FailureStance.HOLD:
-            self._withholding = True
+            self._withholding = reason
         else:
             self._decide(decision, self._judged)
 
-    def _skip(self, out: _Out) -> None:
+    def _skip(self, out: _Out, reason: str) -> None:
         """Let text leave that will never have a score, and say so (invariant 7)."""
         # What is pending never came to an end: nobody knows what it was.
-        self._commands.append(NoteUnscanned(out.span.end - self._judged))
+        self._own_up(self._judged, out.span.end, reason)
         self._settle_pending()
         if self._terminal:
             return
@@ -506,6 +508,7 @@ class GuardedStream:
         late = self._out is not None and self._out.passed
         if not self._terminal and (late or not self._rules.enforce):
             self._text.clear(self._text.arrived)
+            self._late_to = self._text.arrived if late else 0
         self._score_words()
         self._wrap_up()
         self._flush()
@@ -566,7 +569,7 @@ class GuardedStream:
         if not self._finished or not self._prompt_judged or self._terminal or self._out is not None:
             return
         if self._withholding:
-            _, decision = self._judge.failure("error")
+            _, decision = self._judge.failure(self._withholding)
             self._decide(decision, self._judged)
             return
         if self._settled or self._scored < self._text.arrived:
@@ -612,6 +615,7 @@ class GuardedStream:
             if self._json is not None:
                 self._json.read(text)
             self._commands.append(ReleaseText(span, text))
+            self._own_up(self._judged, min(end, self._late_to), "late")
 
     def _withhold(self, end: int) -> None:
         span, text = self._text.withhold(end)
@@ -619,6 +623,13 @@ class GuardedStream:
         if self._json is not None:
             self._json.read(text)
         self._commands.append(WithholdText(span))
+
+    def _own_up(self, start: int, end: int, reason: str) -> None:
+        """Say, once, of text that it leaves without its scores (invariant 7)."""
+        start = max(start, self._owned_to)
+        if end > start:
+            self._commands.append(NoteUnscanned(end - start, reason))
+            self._owned_to = end
 
     def _insert(self, composition: Composition) -> None:
         if self._closed or not self._inserts or not self._inserts[0].asked:

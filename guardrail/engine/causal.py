@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from guardrail.core.spans import Span
 from guardrail.core.verdicts import Role, TokenScore
@@ -52,6 +53,7 @@ class CausalScorer(PackScorer[CausalJob]):
         why_not_cuda: why that is the CPU, for records.
         limits: what a step may cost.
         max_queued_tokens: bound of the queue before the network.
+        max_wait_s: the longest it may take what is queued before new work is refused.
 
     Raises:
         PackError: the tokenizer lacks the start token or a role's marker, or makes one out of text.
@@ -66,12 +68,18 @@ class CausalScorer(PackScorer[CausalJob]):
         why_not_cuda: str = "",
         limits: BatchLimits | None = None,
         max_queued_tokens: int = 65_536,
+        max_wait_s: float = inf,
     ) -> None:
         tokenizer = TextTokenizer(pack.tokenizer_path)
         markers = {role: tokenizer.reserved_id(entry.marker) for role, entry in pack.roles.items()}
         start = tokenizer.reserved_id(pack.start_token)
         geometry = network.geometry
-        runner = Runner(CausalStep(network, geometry), limits=limits, max_queued_tokens=max_queued_tokens)
+        runner = Runner(
+            CausalStep(network, geometry),
+            limits=limits,
+            max_queued_tokens=max_queued_tokens,
+            max_wait_s=max_wait_s,
+        )
         super().__init__(pack, runner, provider, why_not_cuda)
         self._parts = _Parts(
             tokenizer,

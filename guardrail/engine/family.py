@@ -9,6 +9,7 @@ family's own.
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
@@ -72,6 +73,8 @@ class PackLane(LaneScorer, ABC):
         self._closed = False
         self._turnstile = asyncio.Lock()
         self._calls = 0
+        self._begun = False  # the engine has taken something of this conversation
+        self._refused_at: float | None = None  # since when it has had no time for this lane
 
     def begin_turn(self, role: Role) -> None:
         """Start a new turn; positions of scores count from its first code point.
@@ -121,7 +124,9 @@ class PackLane(LaneScorer, ABC):
             ScoringError: the lane is closed.
         """
         self._check_idle("fork")
-        return self._copy()
+        copy = self._copy()
+        copy._begun = self._begun  # noqa: SLF001 - one of us
+        return copy
 
     def close(self) -> None:
         """Free everything; whoever still waits for scores gets a ``ScoringError``; idempotent."""
@@ -150,8 +155,12 @@ class PackLane(LaneScorer, ABC):
         """What comes of ``jobs``; they are given up when the lane is closed or the call cancelled."""
         self._check_open()
         self._jobs = jobs
+        now = time.monotonic()
+        if self._refused_at is None:
+            self._refused_at = now
         try:
-            runner.submit(*jobs, admitted=admitted)
+            runner.submit(*jobs, admitted=admitted, begins=not self._begun, waited_s=now - self._refused_at)
+            self._begun, self._refused_at = True, None
             return await results(jobs)
         finally:
             self._jobs = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def load_scorer(
     *,
     intra_op_threads: int = 0,
     limits: BatchLimits | None = None,
+    max_wait_s: float = inf,
 ) -> PackScorer[Any]:
     """A pack, loaded, checked, warmed up and ready to score.
 
@@ -32,6 +34,7 @@ def load_scorer(
         provider: where to run it; what runs is the scorer's ``provider``.
         intra_op_threads: threads a step is computed by on the CPU; 0: one a core.
         limits: what a step may cost; the family's own unless given.
+        max_wait_s: the longest it may take what is queued before new work is refused (``load``).
 
     Raises:
         PackError: the pack cannot be used.
@@ -44,13 +47,23 @@ def load_scorer(
             causal = CausalSession(pack, provider=provider, intra_op_threads=intra_op_threads)
             causal.warm_up()
             return CausalScorer(
-                pack, causal, provider=causal.provider, why_not_cuda=causal.why_not_cuda, limits=limits
+                pack,
+                causal,
+                provider=causal.provider,
+                why_not_cuda=causal.why_not_cuda,
+                limits=limits,
+                max_wait_s=max_wait_s,
             )
         case WindowPack():
             window = WindowSession(pack, provider=provider, intra_op_threads=intra_op_threads)
             window.warm_up()
             return WindowScorer(
-                pack, window, provider=window.provider, why_not_cuda=window.why_not_cuda, limits=limits
+                pack,
+                window,
+                provider=window.provider,
+                why_not_cuda=window.why_not_cuda,
+                limits=limits,
+                max_wait_s=max_wait_s,
             )
         case _:
             raise AssertionError(f"load_pack gives no {type(pack).__name__}")

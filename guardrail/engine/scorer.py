@@ -34,7 +34,7 @@ class LaneScorer(Protocol):
                 the user's turns by sentence; they are there as a whole, and must be handed over whole or cut
                 where a sentence ends.
             tentative: score, but forget: the next call continues where this one began. So it does
-                after a call that was cancelled.
+                after a call that was cancelled; a scorer that cannot go back before it fails the next call.
             scored: False: context for what is to come; nobody wants its scores, and none come back.
 
         Returns:

@@ -8,15 +8,13 @@ one thread, the runner's. What goes in and comes out is its family's business (`
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import onnxruntime as ort
 
+from guardrail.engine import cuda
 from guardrail.engine.pack import Pack
 from guardrail.errors import PackError, ProviderError
 
@@ -45,17 +43,13 @@ class OnnxSession:
 
     def __init__(self, pack: Pack, *, provider: ProviderChoice = "auto", intra_op_threads: int = 0) -> None:
         self._pack = pack
-        obstacle = "not asked for" if provider == "cpu" else _cuda_obstacle()
+        obstacle = "not asked for" if provider == "cpu" else cuda.obstacle()
         session: Any = None
         if not obstacle:
             session, obstacle = _open_cuda(pack, intra_op_threads)
         if session is None:
             if provider == "cuda":
-                raise ProviderError(
-                    f"CUDA was asked for and cannot be used: {obstacle}. It needs an NVIDIA driver and "
-                    "the onnxruntime-gpu package with CUDA and cuDNN: "
-                    "pip install 'onnxruntime-gpu[cuda,cudnn]'"
-                )
+                raise ProviderError(f"CUDA was asked for and cannot be used: {obstacle}")
             session = _open(pack, pack.model_path, ["CPUExecutionProvider"], intra_op_threads)
         self._session = session
         self._path = pack.model_path if obstacle else pack.cuda_model_path
@@ -114,27 +108,12 @@ def _open(pack: Pack, path: Path, providers: list[Any], intra_op_threads: int) -
 
 def _open_cuda(pack: Pack, intra_op_threads: int) -> tuple[Any, str]:
     """A session on the GPU and "", or None and the reason."""
-    said = io.StringIO()
     ort.set_default_logger_severity(_LOG_FATAL_ONLY)
     try:
-        with contextlib.redirect_stdout(said):  # it prints what it cannot find
-            ort.preload_dlls()
         providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
         session = _open(pack, pack.cuda_model_path, providers, intra_op_threads)
     finally:
         ort.set_default_logger_severity(_LOG_ERRORS_ONLY)
     if session.get_providers()[0] == "CUDAExecutionProvider":
         return session, ""
-    hint = " ".join(said.getvalue().split())
-    return None, f"the CUDA provider did not load{': ' + hint if hint else ''}"
-
-
-def _cuda_obstacle() -> str:
-    """Why trying CUDA would be in vain, found without the runtime's noise; "" if it may work."""
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "the installed ONNX Runtime is built without CUDA"
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver (libcuda.so.1)"
-    return ""
+    return None, f"ONNX Runtime fell back to the CPU, though CUDA's libraries are there; {cuda.advice()}"

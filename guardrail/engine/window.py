@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class WindowScorer(PackScorer[WindowJob]):
         why_not_cuda: why that is the CPU, for records.
         limits: what a step may cost; raised to one window where it is less.
         max_queued_tokens: bound of the queue before the network; room for 512 windows unless given.
+        max_wait_s: the longest it may take what is queued before new work is refused.
 
     Raises:
         PackError: the tokenizer puts nothing around a text, leaves the text too little room, or is of a kind
@@ -80,6 +82,7 @@ class WindowScorer(PackScorer[WindowJob]):
         why_not_cuda: str = "",
         limits: BatchLimits | None = None,
         max_queued_tokens: int | None = None,
+        max_wait_s: float = inf,
     ) -> None:
         tokenizer = TextTokenizer(pack.tokenizer_path)
         alone, after_context = frame(tokenizer, 1), frame(tokenizer, 2)
@@ -91,6 +94,7 @@ class WindowScorer(PackScorer[WindowJob]):
             WindowStep(network),
             limits=window_limits(limits, pack.max_tokens, provider),
             max_queued_tokens=max_queued_tokens or QUEUED_WINDOWS * pack.max_tokens,
+            max_wait_s=max_wait_s,
         )
         super().__init__(pack, runner, provider, why_not_cuda)
         self._parts = _Parts(

@@ -32,6 +32,8 @@ from guardrail.policy.hysteresis import Run, Watch
 from guardrail.policy.rules import CategoryRules, Policy, RoleRules, kind
 from guardrail.policy.taxonomy import FAILURE, rank
 
+OVERLOADS = frozenset({"late", "overload"})
+"""Reasons for which the engine is too slow, not broken: ``on_overload`` says what follows."""
 _WATCH_SHARE = 0.8  # of the lowest threshold that intervenes, where a policy names no watch threshold
 
 
@@ -143,10 +145,10 @@ class LaneJudge:
     def failure(self, reason: str) -> tuple[FailureStance, Decision]:
         """The stance for text that cannot be scored, and what REDIRECT would carry out."""
         finding = Finding(FAILURE, 1, 0.0, Span(0, 0), self._role)
-        stance = self._policy.stance(self._role)
-        return stance, Decision(
-            Kind.REPLACE, finding, f"scoring failed ({reason}); on_failure: {stance.value}"
-        )
+        overload = reason in OVERLOADS
+        stance = self._policy.stance(self._role, overload=overload)
+        key = "on_overload" if overload else "on_failure"
+        return stance, Decision(Kind.REPLACE, finding, f"scoring failed ({reason}); {key}: {stance.value}")
 
     def _pending_at(self) -> int | None:
         """Where the earliest run begins that would intervene if it were confirmed."""

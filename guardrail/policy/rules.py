@@ -88,6 +88,9 @@ class CategoryRules:
     on_failure: StanceName | None = None
     """What happens to text that could not be scored; unset: the policy's. The strictest category of a
     role wins: redirect over hold over pass."""
+    on_overload: StanceName | None = None
+    """The same for text whose scores are late, or refused because the engine has too much to do; unset: the
+    policy's ``on_overload``, and where that is unset what ``on_failure`` says here."""
     floor: Mapping[Severity, KindName] = field(default_factory=dict)
     """Hard limit: never less than this, whatever the rules choose."""
     ceiling: Mapping[Severity, KindName] = field(default_factory=dict)
@@ -142,6 +145,14 @@ class Timing:
         if not 0 < self.scoring_deadline_ms <= self.abandon_ms < inf:
             raise ValueError("needs 0 < scoring_deadline_ms <= abandon_ms, both finite")
 
+    @property
+    def engine_wait_s(self) -> float:
+        """How long what is queued may take before the engine refuses more.
+
+        Half the scoring deadline: what is taken is scored in time, even if it had to ask more than once.
+        """
+        return self.scoring_deadline_ms / 2000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldBackRules:
@@ -177,6 +188,9 @@ class Policy:
     """Finish reason of an answer that an intervention ended. Several clients raise on content_filter."""
     on_failure: StanceName = "redirect"
     """What happens to text that could not be scored, for categories that do not say."""
+    on_overload: StanceName | None = None
+    """What happens to text that the engine is too slow for, for categories that do not say; unset: what
+    ``on_failure`` says."""
     debounce_tokens: int = 2
     """Consecutive tokens over a threshold that make a finding, for roles that do not say."""
     timing: Timing = field(default_factory=Timing)
@@ -197,15 +211,21 @@ class Policy:
         if self.debounce_tokens < 1:
             raise ValueError("debounce_tokens must be at least 1")
 
-    def stance(self, role: Role) -> FailureStance:
-        """The strictest failure stance among the categories judged for ``role``."""
+    def stance(self, role: Role, *, overload: bool = False) -> FailureStance:
+        """The strictest stance among the categories judged for ``role``.
+
+        Args:
+            role: whose text could not be scored.
+            overload: the engine is too slow for it; False: scoring failed.
+        """
         order = (FailureStance.PASS, FailureStance.HOLD, FailureStance.REDIRECT)
+        own = self.on_overload if overload else None
         stances = [
-            FailureStance(rules.on_failure or self.on_failure)
+            FailureStance((overload and rules.on_overload) or own or rules.on_failure or self.on_failure)
             for rules in self.categories.values()
             if rules.role(role) is not None
         ]
-        return max(stances, key=order.index, default=FailureStance(self.on_failure))
+        return max(stances, key=order.index, default=FailureStance(own or self.on_failure))
 
 
 def with_operating_points(policy: Policy, points: OperatingPoints) -> Policy:

@@ -13,12 +13,14 @@ resource that has one; in observe mode nobody was offered anything, so nothing i
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from opentelemetry.metrics import MeterProvider
 
 from guardrail.observer import (
+    EngineLost,
+    EngineReached,
     FindingReported,
     InterventionApplied,
     Record,
@@ -28,6 +30,7 @@ from guardrail.observer import (
     StreamOpened,
     TextUnscanned,
 )
+from guardrail.policy.judge import OVERLOADS
 from guardrail.telemetry import attributes as names
 from guardrail.telemetry.bounds import LabelBounds, OpenStreams
 from guardrail.telemetry.redaction import OTHER
@@ -47,6 +50,8 @@ class _Stream:
     labels: dict[str, str]
     tenant: dict[str, str]
     observed: bool
+    overloads: set[str] = field(default_factory=set)
+    """The stances followed in it because the engine was too slow."""
 
 
 class MetricsObserver:
@@ -86,6 +91,12 @@ class MetricsObserver:
         self._failures = meter.create_counter(
             names.SCORING_FAILURES, "{failure}", "Text that could not be scored, by the stance taken"
         )
+        self._overload_streams = meter.create_counter(
+            names.OVERLOAD_STREAMS, "{stream}", "Streams the engine was too slow for, by the stance taken"
+        )
+        self._overload_chars = meter.create_counter(
+            names.OVERLOAD_CHARS, "{char}", "Text the engine was too slow for, by the stance taken"
+        )
         self._scoring_duration = meter.create_histogram(
             names.SCORING_DURATION,
             "s",
@@ -97,6 +108,12 @@ class MetricsObserver:
             names.UNSCANNED_CHARS, "{char}", "Text that went by and nobody scored"
         )
         self._chars = meter.create_counter(names.CHARS, "{char}", "Text of streams that ended, by its fate")
+        self._engines = meter.create_up_down_counter(
+            names.ENGINES, "{engine}", "Engines this process scores with now, by what runs there"
+        )
+        self._engine_losses = meter.create_counter(
+            names.ENGINE_LOSSES, "{loss}", "Times the engine in another process went away"
+        )
         self._exposure = meter.create_histogram(
             names.EXPOSURE_CHARS,
             "{char}",
@@ -121,13 +138,7 @@ class MetricsObserver:
             case InterventionApplied():
                 self._intervened(record)
             case ScoringFailed():
-                self._failures.add(
-                    1,
-                    {
-                        names.REASON: self._bounds.admit(names.REASON, record.reason),
-                        names.STANCE: self._bounds.admit(names.STANCE, record.stance),
-                    },
-                )
+                self._failed(record)
             case SegmentScored():
                 self._scoring_duration.record(record.latency_s)
                 self._scored_tokens.add(record.tokens)
@@ -135,6 +146,18 @@ class MetricsObserver:
                 self._unscanned.add(record.chars, {names.WHAT: self._bounds.admit(names.WHAT, record.what)})
             case StreamEnded():
                 self._ended(record)
+            case EngineReached():
+                self._engines.add(1, self._engine(record))
+            case EngineLost():
+                self._engines.add(-1, self._engine(record))
+                reason = self._bounds.admit(names.REASON, record.reason)
+                self._engine_losses.add(1, {names.REASON: reason})
+
+    def _engine(self, record: EngineReached | EngineLost) -> dict[str, str]:
+        return {
+            names.SCORER: self._bounds.admit(names.SCORER, record.scorer),
+            names.PROVIDER: self._bounds.admit(names.PROVIDER, record.provider),
+        }
 
     def _opened(self, record: StreamOpened) -> None:
         labels = {
@@ -170,6 +193,17 @@ class MetricsObserver:
             country = next((r.country for r in record.resources if r.country), names.INTERNATIONAL)
             country = self._bounds.admit(names.COUNTRY, country)
             self._referrals.add(1, {names.COUNTRY: country, names.CATEGORY: category})
+
+    def _failed(self, record: ScoringFailed) -> None:
+        stance = {names.STANCE: self._bounds.admit(names.STANCE, record.stance)}
+        self._failures.add(1, {names.REASON: self._bounds.admit(names.REASON, record.reason), **stance})
+        if record.reason not in OVERLOADS:
+            return
+        self._overload_chars.add(record.chars, stance)
+        stream = self._open.get(record.stream_id)
+        if stream is not None and record.stance not in stream.overloads:
+            stream.overloads.add(record.stance)
+            self._overload_streams.add(1, stance)
 
     def _ended(self, record: StreamEnded) -> None:
         stream = self._open.close(record.stream_id)

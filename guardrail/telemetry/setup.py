@@ -22,6 +22,7 @@ from guardrail.observer import Observer, Record
 from guardrail.telemetry import attributes as names
 from guardrail.telemetry.audit import AuditLog, utc_now
 from guardrail.telemetry.composite import CompositeObserver
+from guardrail.telemetry.engine import EngineMetrics, WatchedEngine
 from guardrail.telemetry.export import meter_provider, tracer_provider
 from guardrail.telemetry.metrics import MetricsObserver
 from guardrail.telemetry.tracing import TracingObserver
@@ -87,6 +88,7 @@ class Telemetry:
         self._log, self._meters, self._tracers = log, meters, tracers
         self._trace_spans = TracingObserver(tracers) if tracers is not None else None
         observers: list[Observer] = [log] if log is not None else []
+        self._engines = EngineMetrics(meters) if meters is not None else None
         if meters is not None:
             observers.append(MetricsObserver(meters, tenants=tenants))
         if self._trace_spans is not None:
@@ -98,6 +100,11 @@ class Telemetry:
     def record(self, record: Record) -> None:
         """Hand ``record`` to metrics, traces, audit log and whoever else observes."""
         self._observer.record(record)
+
+    def watch(self, engine: WatchedEngine) -> None:
+        """Tell of ``engine``, too: how far it is behind, what its steps cost."""
+        if self._engines is not None:
+            self._engines.watch(engine)
 
     def reopen(self) -> None:
         """Open the audit log anew, after a rotation."""

@@ -22,12 +22,13 @@ from guardrail.core import commands as do
 from guardrail.core import events as on
 from guardrail.core.composition import Composition, CompositionRequest
 from guardrail.core.stream import GuardedStream, LaneRules
-from guardrail.core.verdicts import Decision, FailureStance, Finding, Role, TokenScore
+from guardrail.core.verdicts import Decision, FailureStance, Finding, Role
 from guardrail.engine.scorer import LaneScorer
 from guardrail.errors import GuardrailError, OverloadedError, ScoringError
 from guardrail.policy.judge import LaneJudge
 from guardrail.policy.prompt import judge_turn, settle
 from guardrail.transports.context import extend, recent, split
+from guardrail.transports.feed import LaneFeed, patience_s
 from guardrail.transports.outputs import (
     FindingNoted,
     Inserted,
@@ -49,6 +50,9 @@ MAX_WAITING_OUTPUTS = 4096
 MAX_HELD_CHARS = 256 * 1024
 """Text that may wait for its scores before ``chunk`` stops taking more; one chunk may exceed it."""
 USER_LANE = "user"
+_UNSCANNED_BECAUSE = {
+    "error": "failure"
+}  # what text counts as that left because scoring failed; else the reason
 
 
 @dataclass(slots=True)
@@ -59,7 +63,7 @@ class _Lane:
     guard: GuardedStream
     wanted: asyncio.Queue[do.ScoreText]
     worker: asyncio.Task[None] | None = None
-    scorer: LaneScorer | None = None
+    feed: LaneFeed | None = None
     timer: asyncio.TimerHandle | None = None
     inserted: int = 0
     finished: bool = False
@@ -187,6 +191,7 @@ class StreamDriver:
 
     async def _score_prompt(self, judge: LaneJudge) -> list[Decision]:
         conversation = self._conversation = self._services.scorer.open()
+        patience = patience_s(self._policy.timing, judge.failure("overload")[0])
         decisions: list[Decision] = []
         remembered: list[Decision] = []
         earlier, fresh = split(self._opening.conversation)
@@ -198,7 +203,7 @@ class StreamDriver:
             conversation.begin_turn(turn.role)
             began = self._services.clock()
             judged = turn.role is Role.USER
-            tokens = await self._extend(conversation, turn.text, scored=judged)
+            tokens = await extend(conversation, turn.text, patience_s=patience, scored=judged)
             self._report.scored(USER_LANE, len(tokens), len(turn.text), began)
             if not judged:
                 continue
@@ -239,9 +244,13 @@ class StreamDriver:
     def _begin_lane(self, lane: _Lane) -> None:
         """The prompt is judged: the lane gets its scorer and may begin."""
         assert self._prompt is not None
-        base = self._conversation
-        lane.scorer = self._services.scorer.open() if base is None else base.fork()
-        lane.scorer.begin_turn(Role.ASSISTANT)
+        base, reopen = self._conversation, self._services.scorer.open
+        scorer = reopen() if base is None else base.fork()
+        scorer.begin_turn(Role.ASSISTANT)
+        stance = FailureStance.PASS  # in observe mode text leaves, whatever becomes of its scores
+        if self._rules.enforce:
+            stance = self._policy.stance(Role.ASSISTANT, overload=True)
+        lane.feed = LaneFeed(scorer, reopen, self._policy.timing, stance, self._services.clock)
         lane.worker = spawn(self._score_lane(lane), name=f"lane {lane.name} {self._opening.stream_id}")
         self._tell(lane, on.PromptJudged(tuple(self._prompt)))
 
@@ -251,15 +260,15 @@ class StreamDriver:
         loop = asyncio.get_running_loop()
         while not (lane.guard.closed or self._closed):
             wanted = await lane.wanted.get()
+            assert lane.feed is not None
             event: on.Event = on.ScoringFailed("error")
             late = loop.call_later(timing.scoring_deadline_ms / 1000, self._tell, lane, on.ScoringDelayed())
             try:
-                if lane.scorer is not None:
-                    began = self._services.clock()
-                    async with asyncio.timeout(timing.abandon_ms / 1000):
-                        tokens = await self._extend(lane.scorer, wanted.text, tentative=wanted.tentative)
-                    self._report.scored(lane.name, len(tokens), len(wanted.text), began)
-                    event = on.ScoresReceived(tokens)
+                began = self._services.clock()
+                async with asyncio.timeout(timing.abandon_ms / 1000):
+                    tokens = await lane.feed.score(wanted.text, tentative=wanted.tentative)
+                self._report.scored(lane.name, len(tokens), len(wanted.text), began)
+                event = on.ScoresReceived(tokens)
             except TimeoutError:
                 event = on.ScoringFailed("late")
             except OverloadedError:
@@ -270,16 +279,9 @@ class StreamDriver:
                 log_defect("a guarded stream", error)
             finally:
                 late.cancel()
-            if isinstance(event, on.ScoringFailed) and lane.scorer is not None:
-                lane.scorer.close()
-                lane.scorer = None
+            if isinstance(event, on.ScoringFailed) and not wanted.tentative:
+                lane.feed.skip(wanted.text)
             self._tell(lane, event)
-
-    async def _extend(
-        self, scorer: LaneScorer, text: str, *, tentative: bool = False, scored: bool = True
-    ) -> Sequence[TokenScore]:
-        patience_s = self._policy.timing.scoring_deadline_ms / 1000
-        return await extend(scorer, text, patience_s=patience_s, tentative=tentative, scored=scored)
 
     # -- carrying out ------------------------------------------------------------------------------------
 
@@ -314,8 +316,8 @@ class StreamDriver:
                         self._note_findings(lane.name, findings)
                     case do.NoteFailure(reason=reason, stance=stance, span=span):
                         self._report.failed(lane.name, reason, stance, len(span))
-                    case do.NoteUnscanned(chars=chars):
-                        self.note_unscanned("failure", chars)
+                    case do.NoteUnscanned(chars=chars, reason=reason):
+                        self.note_unscanned(_UNSCANNED_BECAUSE.get(reason, reason), chars)
                     case do.WakeAfter(delay_s=delay_s):
                         self._wake_after(lane, delay_s)
                     case do.EndLane(intervened=intervened):
@@ -436,8 +438,8 @@ class StreamDriver:
             lane.timer.cancel()
         if lane.worker is not None and lane.worker is not asyncio.current_task():
             lane.worker.cancel()
-        if lane.scorer is not None:
-            lane.scorer.close()
+        if lane.feed is not None:
+            lane.feed.close()
 
     # -- reporting ---------------------------------------------------------------------------------------
 

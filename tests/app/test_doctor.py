@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -56,6 +57,24 @@ def test_what_each_role_is_judged_for_is_said(settings):
 def test_what_was_asked_for_and_what_runs_is_said_and_why(settings):
     says = by_name(examine(settings, today=TODAY))["provider"].says
     assert says == "asked for auto, runs on cpu (there is no GPU in this test)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "driver", "state"), [("auto", True, "warn"), ("auto", False, "ok"), ("cpu", True, "ok")]
+)
+def test_a_gpu_that_stands_idle_beside_the_cpu_is_a_warning(settings, monkeypatch, asked, driver, state):
+    monkeypatch.setattr(doctor.cuda, "has_driver", lambda: driver)
+    told = by_name(examine(replace(settings, provider=asked), today=TODAY))["provider"]
+    assert told.state == state
+
+
+def test_an_engine_nobody_answers_at_fails_and_stops_none_of_the_others(settings, tmp_path):
+    address = f"unix:{tmp_path / 'nobody.sock'}"
+    checks = by_name(examine(replace(settings, engine=address), today=TODAY))
+    assert checks["engine"].state == "fail"
+    assert address in checks["engine"].says
+    assert "provider" not in checks
+    assert {"versions", "policy", "envoy", "telemetry", "resources"} <= set(checks)
 
 
 def test_the_engine_is_given_back(settings, monkeypatch):

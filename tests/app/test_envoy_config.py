@@ -137,6 +137,7 @@ def envoy():
         ("http://127.0.0.1:8000", "127.0.0.1:50051", False),
         ("http://127.0.0.1:8000/base", "unix:/tmp/guardrail.sock", True),
         ("https://api.example.org", "sidecar.example.org:50051", False),
+        ("http://127.0.0.1:9", "unix:/run/a.1.sock,unix:/run/a.2.sock", False),
     ],
 )
 def test_envoy_itself_accepts_the_configuration(envoy, upstream, sidecar, admin, tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from guardrail.app import wiring
 from guardrail.app.wiring import Settings, assemble, load_checked_policy
 from guardrail.core.verdicts import Role
 from guardrail.errors import ConfigError, PackError
+from guardrail.transports.engine_remote import RemoteScorer
 from tests.app.helpers import POLICY, FakeEngine, write_pack
 
 
@@ -85,8 +88,8 @@ def test_a_bad_policy_is_refused_before_any_pack_is_looked_for(policy_file):
 def engine(monkeypatch):
     engine, asked = FakeEngine(), []
 
-    def load(pack, provider, *, intra_op_threads):
-        asked.append((pack.name, provider, intra_op_threads))
+    def load(pack, provider, *, intra_op_threads, max_wait_s):
+        asked.append((pack.name, provider, intra_op_threads, max_wait_s))
         return engine
 
     monkeypatch.setattr(wiring, "load_scorer", load)
@@ -98,7 +101,7 @@ def test_a_process_gets_what_its_settings_say(policy_file, pack, engine):
     sidecar = assemble(
         Settings(policy=policy_file, pack=str(pack), provider="cpu", threads=3), environ={}, offline=True
     )
-    assert engine.asked == [("toy", "cpu", 3)]
+    assert engine.asked == [("toy", "cpu", 3, inf)]  # a file has time
     assert sidecar.services.policy.name == "small"
     assert sidecar.services.scorer is engine
     assert sidecar.telemetry is None
@@ -111,7 +114,25 @@ def test_a_serving_process_has_telemetry_and_closes_it(policy_file, pack, engine
     sidecar = assemble(settings, environ={})
     assert sidecar.telemetry is not None
     assert sidecar.services.observer is sidecar.telemetry
+    assert engine.asked == [("toy", "auto", 0, 0.5)]  # half the scoring deadline
     sidecar.close()
+
+
+def test_an_engine_elsewhere_is_used_instead_of_a_classifier_here(policy_file, pack, engine):
+    settings = Settings(policy=policy_file, pack=str(pack), engine="unix:/run/guardrail/engine.sock")
+    sidecar = assemble(settings, environ={}, offline=True)
+    assert engine.asked == []
+    assert isinstance(sidecar.scorer, RemoteScorer)
+    assert sidecar.services.scorer is sidecar.scorer
+    assert sidecar.scorer.address == "unix:/run/guardrail/engine.sock"
+    sidecar.close()
+
+
+def test_certificates_for_the_engine_that_are_not_there_stop_the_start(policy_file, pack, engine, tmp_path):
+    """Invariant 9."""
+    settings = Settings(policy=policy_file, pack=str(pack), engine="10.0.0.7:50052", engine_tls=tmp_path)
+    with pytest.raises(ConfigError, match=r"--engine-tls: .*tls\.key cannot be read"):
+        assemble(settings, environ={}, offline=True)
 
 
 def test_words_of_the_operators_own_are_looked_for_before_the_engine_is_loaded(

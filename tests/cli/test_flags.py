@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.app.wiring import Settings
-from guardrail.cli.flags import build_parser, settings_of
+from guardrail.cli.flags import build_parser, command_line, settings_of
 from guardrail.errors import ConfigError
 
 SCORE = ["score", "--input", "a", "--output", "b"]
@@ -103,3 +103,41 @@ def test_settings_carry_what_was_said():
 
 def test_commands_without_streams_have_settings_too():
     assert settings_of(parse(SCORE)) == Settings()
+
+
+def test_a_child_gets_the_flags_it_knows_and_not_where_to_listen():
+    given = ["--workers", "4", "--listen", "[::]:7", "--policy", "p.yaml", "--threads", "0", "--grace-s", "0"]
+    parsed = parse(["serve", *given, "--audit", "-", "--engine", "unix:/e", "--engine-tls", "certs"])
+    worker = parse(command_line("serve", parsed))
+    kept = ("policy", "threads", "grace_s", "audit", "engine_tls", "log_level", "provider")
+    assert {name: getattr(worker, name) for name in kept} == {name: getattr(parsed, name) for name in kept}
+    assert (worker.workers, worker.engine, worker.listen) == (1, "", "127.0.0.1:50051")
+    engine = parse(command_line("engine", parsed))
+    assert (engine.policy, engine.threads, engine.grace_s, engine.tls) == (Path("p.yaml"), 0, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--engine", "somewhere"), r"--engine: must be HOST:PORT, got 'somewhere'"),
+        (("--engine-tls", "certs"), r"--engine-tls: needs --engine"),
+    ],
+)
+def test_an_engine_that_makes_no_sense_is_refused(flags, reason):  # invariant 9
+    with pytest.raises(ConfigError, match=reason):
+        settings_of(parse(["serve", "--workers", "2", *flags]))
+
+
+def test_workers_of_up_are_sidecars():
+    parsed = parse(["up", "--upstream", "http://x", "--workers", "2", "--tenants", "a,b"])
+    assert parse(command_line("serve", parsed)).tenants == "a,b"
+
+
+def test_an_engine_listens_on_a_private_socket_unless_told_otherwise():
+    parsed = parse(["engine"])
+    assert (parsed.listen, parsed.socket_mode) == ("unix:/run/guardrail/engine.sock", 0o600)
+    in_session = build_parser({"XDG_RUNTIME_DIR": "/run/user/7"}).parse_args(["engine"])
+    assert in_session.listen == "unix:/run/user/7/guardrail/engine.sock"
+    assert parse(["engine", "--socket-mode", "660"]).socket_mode == 0o660
+    with pytest.raises(ConfigError, match="GUARDRAIL_SOCKET_MODE"):
+        parse(["engine"], SOCKET_MODE="rw")

@@ -16,6 +16,7 @@ from guardrail.app import doctor, wiring
 from guardrail.app.envoy_process import find_envoy
 from guardrail.cli.flags import build_parser
 from guardrail.cli.main import _COMMANDS, main
+from guardrail.engine import cuda
 from guardrail.errors import ConfigError
 from tests.app.helpers import POLICY, FakeEngine, read_answers, write_pack, write_rows
 from tests.engine.window_packs import write_window_pack
@@ -310,6 +311,23 @@ def test_envoy_itself_accepts_what_is_printed(capsys, tmp_path):
 def test_a_server_that_cannot_start_exits_with_2(arguments, capsys):
     assert main(arguments) == 2
     assert "ready" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve", "--listen", "127.0.0.1:0"], ["up", "--upstream", "http://x"]], ids=" ".join
+)
+def test_a_server_that_is_to_run_on_cuda_and_cannot_exits_with_1_and_says_what_to_install(
+    arguments, monkeypatch, capsys
+):
+    monkeypatch.setattr(cuda, "_loads", lambda _: False)
+    monkeypatch.setattr(
+        cuda.ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    assert main([*arguments, "--provider", "cuda"]) == 1
+    told = capsys.readouterr()
+    assert "ready" not in told.out
+    assert "guardrail: CUDA was asked for and cannot be used: there is no NVIDIA driver" in told.err
+    assert "CUDA's libraries are missing" in told.err
 
 
 # -- doctor ----------------------------------------------------------------------------------------

@@ -246,7 +246,7 @@ def test_scores_that_fail_under_pass_count_the_pending_text_as_unscanned():
     player.chunk("1111 ")
     player.fail()
     assert player.client == "Pay with 4111 1111 1111"
-    assert do.NoteUnscanned(len(" 4111 1111 1111")) in player.notes
+    assert do.NoteUnscanned(len(" 4111 1111 1111"), "error") in player.notes
 
 
 def test_a_span_of_which_part_has_left_loses_the_rest():

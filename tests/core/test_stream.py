@@ -586,7 +586,7 @@ def test_observing_lets_failed_text_pass_whatever_the_stance(stance):
     player.fail()
     player.play(["three."])
     assert player.client == "one two three."
-    assert do.NoteUnscanned(7) in player.notes
+    assert do.NoteUnscanned(7, "error") in player.notes
 
 
 # -- when scoring fails (invariants 6 and 7) -----------------------------------------------------
@@ -599,7 +599,7 @@ def test_invariant_6_pass_lets_failed_text_go_and_invariant_7_says_so():
     assert player.client == "one two"
     assert player.notes == [
         do.NoteFailure("error", FailureStance.PASS, Span(0, 7)),
-        do.NoteUnscanned(7),
+        do.NoteUnscanned(7, "error"),
     ]
     player.play(["three."])
     assert player.client == "one two three."
@@ -614,10 +614,24 @@ def test_pass_lets_late_text_go_before_its_scores_come():
     assert player.client == "one two three "
     player.play([])
     assert player.client == "one two three "
-    assert [type(note) for note in player.notes] == [do.NoteFailure]  # scored after all
 
 
-def test_pass_says_what_was_never_scored_once_it_is_given_up_on():
+def unscanned(player: LanePlayer) -> list[tuple[int, str]]:
+    return [(note.chars, note.reason) for note in player.notes if isinstance(note, do.NoteUnscanned)]
+
+
+def test_invariant_7_text_that_left_before_its_scores_is_said_to_have_done_so_once():
+    player = player_of(on_failure="pass")
+    player.chunk("one two ")
+    player.tell(on.ScoringDelayed())
+    assert unscanned(player) == [(8, "late")]
+    player.chunk("three ")
+    player.play([])  # the scores come, of all of it
+    assert unscanned(player) == [(8, "late"), (6, "late")]
+    assert [type(note) for note in player.notes].count(do.NoteFailure) == 1
+
+
+def test_what_is_given_up_on_is_not_said_twice():
     player = player_of(on_failure="pass")
     player.chunk("one two ")
     player.tell(on.ScoringDelayed())
@@ -625,7 +639,34 @@ def test_pass_says_what_was_never_scored_once_it_is_given_up_on():
     assert [note for note in player.notes if isinstance(note, do.NoteFailure)] == [
         do.NoteFailure("late", FailureStance.PASS, Span(0, 7))
     ]
-    assert do.NoteUnscanned(7) in player.notes
+    assert unscanned(player) == [(8, "late")]
+    player.chunk("three ")  # what comes later is asked for again
+    player.fail("overload")
+    assert unscanned(player) == [(8, "late"), (5, "overload")]
+    assert player.client == "one two three"
+
+
+def test_scoring_goes_on_behind_what_passed():
+    player = player_of(on_failure="pass")
+    player.chunk("doom doom ")
+    player.fail("overload")
+    player.chunk("all is well. ")
+    player.score()
+    assert player.client == "doom doom all is well."
+    player.chunk("doom doom ")
+    player.score()
+    assert player.client.endswith(ENDING)
+
+
+def test_invariant_7_holds_for_late_text_that_a_watch_held_until_after_the_scores():
+    player = player_of(on_failure="pass")
+    step(player, "murk ")
+    player.chunk("so it is. ")
+    player.tell(on.ScoringDelayed())
+    player.chunk("and on ")  # clear because it is late, held because the lane is watched
+    player.score()  # three calm tokens: the lane is free, and with it text nobody has scored
+    assert player.client == "murk so it is. and on "
+    assert unscanned(player) == [(8, "late")]
 
 
 def test_late_scores_still_stop_what_has_not_left():

@@ -22,6 +22,7 @@ from guardrail.engine.pack import load_pack
 from guardrail.policy import rules
 from guardrail.policy.taxonomy import CATEGORIES
 from guardrail.transports import context, driver, ext_proc, grpc_messages
+from guardrail.transports.engine_service import EngineLimits
 from guardrail.transports.grpc_native import NativeLimits
 from guardrail.wire import chat_completion_body, sse
 
@@ -242,6 +243,8 @@ NUMBERS = {
     "tokens with padding": BatchLimits().max_batch_tokens,
     "MiB; body chunks": ext_proc.MAX_REQUEST_BYTES >> 20,
     "KiB at most": ext_proc.MAX_CHUNK_BYTES >> 10,
+    "clients": EngineLimits().max_clients,
+    "calls and as many unread results": EngineLimits().max_calls,
     "rows at a time": offline.CONCURRENT_ROWS,
     "MiB |": dict(server._OPTIONS)["grpc.max_receive_message_length"] >> 20,
 }

@@ -19,6 +19,7 @@ from guardrail.app.envoy_config import bootstrap, parse_upstream
 from guardrail.app.envoy_process import EnvoyProcess
 from guardrail.app.server import start_server
 from guardrail.app.wiring import Sidecar
+from guardrail.engine.scorer import Scorer
 from guardrail.policy.rules import CategoryRules, HoldBackRules, Policy, RoleRules, Timing
 from guardrail.testing.composers import PlainComposer
 from guardrail.testing.scorers import KeywordScorer
@@ -106,11 +107,11 @@ async def eventually(condition, timeout_s: float = 30.0) -> None:
 
 
 @contextlib.asynccontextmanager
-async def staged(under: Policy) -> AsyncIterator[Stage]:
-    """Everything up and running under a policy."""
+async def staged(under: Policy, engine: Scorer | None = None) -> AsyncIterator[Stage]:
+    """Everything up and running under a policy, with a scorer of its own or the ``engine`` given."""
     directory = Path(tempfile.mkdtemp(prefix="stage-"))  # short: a unix socket's path may have 107 bytes
     scorer, ledger = KeywordScorer(WORDS), Ledger()
-    services = Services(scorer, under, PlainComposer(), ledger, time.monotonic)
+    services = Services(engine or scorer, under, PlainComposer(), ledger, time.monotonic)
     socket = f"unix:{directory / 'sidecar.sock'}"
     server = await start_server(Sidecar(services, None, None, None), socket)
     try:

@@ -10,60 +10,17 @@ import contextlib
 import itertools
 import os
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI
 
 from guardrail.testing.upstream import Answer, ScriptedUpstream, chat_chunk, chat_stream
+from tests.e2e.commands import POLICY, failing, gone, running
 from tests.e2e.http_client import ask, fetch, send, texts
 from tests.e2e.stage import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
-
-ROOT = Path(__file__).parents[2]
-POLICY = """\
-version: 1
-name: out-of-reach
-timing: {scoring_deadline_ms: 30000, abandon_ms: 60000}
-categories:
-  violence:
-    assistant: {thresholds: {3: 1.0}, interventions: {3: replace}}
-"""
-
-
-class Guardrail:
-    """One ``guardrail`` process."""
-
-    def __init__(self, process: asyncio.subprocess.Process, ready: str) -> None:
-        self.process = process
-        self.address = ready.removeprefix("ready http://").strip()
-
-    async def envoy(self) -> int:
-        """The process id of its Envoy."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[0])
-
-
-@contextlib.asynccontextmanager
-async def running(*arguments: str):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "guardrail", *arguments, "--log-level", "warning"),
-        cwd=ROOT,
-        env={**os.environ, "OTEL_SDK_DISABLED": "true"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(120):
-            ready = (await process.stdout.readline()).decode()
-        yield Guardrail(process, ready)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -83,14 +40,6 @@ def endless():
     for n in itertools.count():
         yield chat_chunk(f" and {n}")
         yield 0.005
-
-
-def gone(pid: int) -> bool:
-    """Whether no such process runs any more; one that nobody has asked after yet does not run."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 async def test_a_sidecar_that_is_killed_takes_envoy_with_it(upstream, policy):
@@ -219,20 +168,6 @@ async def test_an_upstream_that_is_down_is_a_503(policy):
     async with running("up", "--upstream", url, "--listen", "127.0.0.1:0", "--policy", policy) as up:
         response = await fetch(up.address, ask())
         assert (response.status, response.complete) == (503, True)
-
-
-async def failing(*arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "guardrail", *arguments, "--log-level", "warning"),
-        cwd=ROOT,
-        env={**os.environ, "OTEL_SDK_DISABLED": "true"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(120):
-        output, complaint = await process.communicate()
-    assert output == b""
-    return process.returncode, complaint.decode()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from guardrail.engine import session as session_module
+from guardrail.engine import cuda
 from guardrail.engine.causal_session import CausalSession, StepInput
 from guardrail.engine.pack import load_pack
 from guardrail.errors import PackError
@@ -89,7 +89,7 @@ def test_a_network_of_another_shape_than_the_manifest_says_is_refused(
 
 @pytest.mark.gpu
 def test_cuda_computes_what_the_cpu_computes(pack, session):
-    obstacle = session_module._cuda_obstacle()
+    obstacle = cuda.obstacle()
     if obstacle:
         pytest.skip(obstacle)
     on_gpu = CausalSession(pack, provider="cuda")

@@ -8,10 +8,12 @@ import threading
 import numpy as np
 import pytest
 
+from guardrail.engine import runner as runner_module
 from guardrail.engine.anchoring import Pass
+from guardrail.engine.batcher import BatchLimits
 from guardrail.engine.cache import KeyValueCache
 from guardrail.engine.causal_step import CausalJob, CausalStep
-from guardrail.engine.job import results
+from guardrail.engine.job import Job, results
 from guardrail.engine.runner import Runner
 from guardrail.errors import OverloadedError, ScoringError
 
@@ -231,3 +233,117 @@ def test_a_closed_loop_harms_nobody_else(runner, make_job, toy_network):
         return await run(runner, make_job(2))
 
     assert np.isfinite(asyncio.run(stay())).all()
+
+
+# -- too slow -----------------------------------------------------------------------------------------------
+
+
+class Paced:
+    """A network that feeds 100 tokens a second of a clock of its own, once the gate is open."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.gate = threading.Event()
+        self.order: list[object] = []
+
+    def monotonic(self):
+        return self.now
+
+    def compute(self, slices):
+        self.gate.wait(timeout=30)
+        for each in slices:
+            self.now += each.tokens / 100
+            self.order.append(each.work.lane)
+            each.work.tokens_left -= each.tokens
+        return [each.work.tokens_left == 0 for each in slices]
+
+
+class PacedJob(Job[int]):
+    @property
+    def tokens_ready(self):
+        return self.tokens_left
+
+    @property
+    def tokens_wanted(self):
+        return self.tokens_left
+
+    def result(self):
+        return 1
+
+
+@pytest.fixture
+async def paced(monkeypatch):
+    """A runner whose rate was measured, whose thread stands in a step, and that refuses from 1 s on."""
+    step = Paced()
+    monkeypatch.setattr(runner_module, "time", step)
+    limits = BatchLimits(max_batch_tokens=16, live_tokens=4, slice_tokens=8)
+    runner = Runner(step, limits=limits, max_queued_tokens=1600, max_wait_s=1.0)
+    runner.paced = step
+    step.gate.set()
+    await run(runner, PacedJob("warm", 16))
+    step.gate.clear()
+    yield runner
+    step.gate.set()
+    runner.close()
+
+
+async def test_work_is_refused_while_the_wait_is_too_long_and_taken_again(paced, caplog):
+    jobs = [PacedJob(lane, 8) for lane in range(7)]
+    for job in jobs:
+        paced.submit(job)
+    assert paced.wait_s == pytest.approx(0.56)
+    for _ in range(3):
+        with pytest.raises(OverloadedError, match=r"what is queued takes 0\.56 s, which is too long"):
+            paced.submit(PacedJob("more", 1))
+    assert paced.overloaded
+
+    paced.paced.gate.set()
+    await results(jobs)
+    assert await run(paced, PacedJob("more", 1)) == 1
+    assert paced.counts.jobs_refused == 3
+    assert paced.overloaded  # a short while ago it was
+
+    paced.paced.now += 60
+    assert not paced.overloaded
+    assert await run(paced, PacedJob("later", 1)) == 1
+    assert [record.getMessage().split(":")[0].split(",")[0] for record in caplog.records] == [
+        "the engine is overloaded",
+        "the engine has caught up",
+    ]
+
+
+async def test_who_waited_longest_comes_in_first_and_who_begins_last(paced):
+    waiting = [PacedJob(lane, 8) for lane in range(4)]
+    for job in waiting:
+        paced.submit(job)
+    with pytest.raises(OverloadedError):  # 0.32 s is too long for a new conversation
+        paced.submit(PacedJob("prompt", 1), begins=True)
+    paced.submit(runs := PacedJob("runs", 24))
+    paced.submit(first := PacedJob("first", 8))
+    with pytest.raises(OverloadedError):  # and 0.56 s for text that comes for the first time
+        paced.submit(PacedJob("second", 8))
+    paced.submit(waited := PacedJob("waited", 8), waited_s=1.0)
+    paced.paced.gate.set()
+    await results([*waiting, runs, first, waited])
+
+
+async def test_one_lanes_flood_neither_closes_the_door_nor_goes_first(paced):
+    flood = PacedJob("flood", 1500)
+    paced.submit(flood)
+    assert (paced.queued_tokens, paced.wait_s) == (1500, pytest.approx(0.16))
+    others = [PacedJob(lane, tokens) for lane, tokens in enumerate((8, 3, 100))]
+    for job in others:
+        paced.submit(job)
+    paced.paced.gate.set()
+    await results(others)
+    first = paced.paced.order[: paced.paced.order.index(0) + 1]
+    assert first.count("flood") <= 3  # the step under way, and its turn
+    await results([flood])
+
+
+async def test_each_step_is_told(paced):
+    told = []
+    paced.on_step = lambda step_s, tokens: told.append((round(step_s, 3), tokens))
+    paced.paced.gate.set()
+    await run(paced, PacedJob("a", 20))
+    assert told == [(0.08, 8), (0.08, 8), (0.04, 4)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from guardrail.engine import cuda
 from guardrail.engine import session as session_module
 from guardrail.engine.pack import load_pack
 from guardrail.engine.session import OnnxSession
@@ -28,28 +29,30 @@ def test_the_cpu_is_what_was_asked_for(session):
 
 
 def test_auto_without_a_driver_is_the_cpu_and_says_why(pack, monkeypatch, capfd):
-    monkeypatch.setattr(session_module, "_cuda_obstacle", lambda: "there is no NVIDIA driver")
+    monkeypatch.setattr(cuda, "obstacle", lambda: "there is no NVIDIA driver")
     session = OnnxSession(pack, provider="auto", intra_op_threads=1)
 
     assert (session.provider, session.why_not_cuda) == ("cpu", "there is no NVIDIA driver")
     assert capfd.readouterr() == ("", "")
 
 
-def test_cuda_asked_for_and_missing_is_an_error_that_says_what_to_install(pack, monkeypatch):
-    monkeypatch.setattr(session_module, "_cuda_obstacle", lambda: "there is no NVIDIA driver")
+def test_cuda_asked_for_and_missing_is_an_error_that_says_why(pack, monkeypatch):
+    monkeypatch.setattr(cuda, "obstacle", lambda: "there is no NVIDIA driver")
 
-    with pytest.raises(ProviderError, match=r"no NVIDIA driver.*onnxruntime-gpu\[cuda,cudnn\]"):
+    with pytest.raises(
+        ProviderError, match=r"CUDA was asked for and cannot be used: there is no NVIDIA driver"
+    ):
         OnnxSession(pack, provider="cuda")
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_provider_that_silently_falls_back_is_an_error_too(pack, monkeypatch):
     # The runtime opens a session on the CPU when the CUDA libraries do not load.
-    monkeypatch.setattr(session_module, "_cuda_obstacle", lambda: "")
+    monkeypatch.setattr(cuda, "obstacle", lambda: "")
     if session_module._open_cuda(pack, 1)[0] is not None:
         pytest.skip("CUDA works here")
 
-    with pytest.raises(ProviderError, match="the CUDA provider did not load"):
+    with pytest.raises(ProviderError, match="fell back to the CPU"):
         OnnxSession(pack, provider="cuda")
     assert OnnxSession(pack, provider="auto").provider == "cpu"
 
@@ -65,7 +68,7 @@ def test_what_is_opened_is_the_network_for_what_runs(cuda, file, pack, monkeypat
         def get_providers(self):
             return ["CUDAExecutionProvider" if cuda else "CPUExecutionProvider"]
 
-    monkeypatch.setattr(session_module, "_cuda_obstacle", lambda: "" if cuda else "none here")
+    monkeypatch.setattr(session_module.cuda, "obstacle", lambda: "" if cuda else "none here")
     monkeypatch.setattr(session_module.ort, "InferenceSession", Runtime)
 
     assert OnnxSession(pack, provider="auto").provider == ("cuda" if cuda else "cpu")

@@ -404,9 +404,9 @@ async def test_a_call_that_was_let_in_goes_on(make_scorer, monkeypatch):
     scorer = make_scorer()
     submit, admissions = scorer.runner.submit, []
 
-    def record(*jobs, admitted):
+    def record(*jobs, admitted, **options):
         admissions.append((len(jobs), admitted))
-        submit(*jobs, admitted=admitted)
+        submit(*jobs, admitted=admitted, **options)
 
     monkeypatch.setattr(scorer.runner, "submit", record)
     for _ in range(2):

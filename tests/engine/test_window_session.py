@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from guardrail.engine import session as session_module
+from guardrail.engine import cuda
 from guardrail.engine.framing import Framed
 from guardrail.engine.pack import load_pack
 from guardrail.engine.window_session import WindowSession
@@ -87,7 +87,7 @@ def test_a_network_that_cannot_take_the_longest_window_is_refused(load):
 
 @pytest.mark.gpu
 def test_cuda_computes_what_the_cpu_computes(window_pack):
-    obstacle = session_module._cuda_obstacle()
+    obstacle = cuda.obstacle()
     if obstacle:
         pytest.skip(obstacle)
     on_gpu = WindowSession(window_pack, provider="cuda")

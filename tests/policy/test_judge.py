@@ -14,7 +14,8 @@ from guardrail.policy.taxonomy import FAILURE
 
 
 def rules(interventions, thresholds, **changes) -> CategoryRules:
-    limits = {name: changes.pop(name) for name in ("floor", "ceiling", "on_failure") if name in changes}
+    names = ("floor", "ceiling", "on_failure", "on_overload")
+    limits = {name: changes.pop(name) for name in names if name in changes}
     return CategoryRules(
         assistant=RoleRules(interventions=interventions, thresholds=thresholds, **changes), **limits
     )
@@ -249,10 +250,19 @@ def test_looking_at_tentative_tokens_changes_nothing():
 @pytest.mark.parametrize("stance", ["pass", "hold", "redirect"])
 def test_a_failure_is_answered_as_the_policy_says(stance):  # invariant 6
     judge = judge_of(violence=rules({2: "replace"}, {2: 0.5}, on_failure=stance))
-    told, decision = judge.failure("late")
+    told, decision = judge.failure("error")
     assert told is FailureStance(stance)
     assert (decision.kind, decision.finding.category) == (Kind.REPLACE, FAILURE)
-    assert decision.rationale == f"scoring failed (late); on_failure: {stance}"
+    assert decision.rationale == f"scoring failed (error); on_failure: {stance}"
+
+
+@pytest.mark.parametrize("reason", ["late", "overload"])
+def test_an_engine_that_is_too_slow_is_answered_as_the_policy_says_for_that(reason):  # invariant 6
+    judge = judge_of(violence=rules({2: "replace"}, {2: 0.5}, on_failure="redirect", on_overload="pass"))
+    told, decision = judge.failure(reason)
+    assert told is FailureStance.PASS
+    assert decision.rationale == f"scoring failed ({reason}); on_overload: pass"
+    assert judge.failure("error")[0] is FailureStance.REDIRECT
 
 
 def test_the_strictest_category_of_the_role_answers_for_all():

@@ -131,6 +131,31 @@ def test_the_strictest_failure_stance_of_a_role_wins(stances, strictest):  # inv
     assert policy(categories=categories, on_failure="hold").stance(Role.USER) is strictest
 
 
+@pytest.mark.parametrize(
+    ("policys", "categorys", "overload", "failure"),
+    [
+        ({}, {}, "redirect", "redirect"),
+        ({"on_failure": "hold"}, {}, "hold", "hold"),
+        ({"on_overload": "pass"}, {}, "pass", "redirect"),
+        ({"on_overload": "pass"}, {"on_failure": "hold"}, "pass", "hold"),
+        ({"on_overload": "pass"}, {"on_overload": "hold"}, "hold", "redirect"),
+        ({}, {"on_failure": "pass"}, "pass", "pass"),
+    ],
+)
+def test_overload_has_a_stance_of_its_own_or_that_of_failure(policys, categorys, overload, failure):
+    under = policy(categories={"violence": CategoryRules(user=RULES, **categorys)}, **policys)
+    assert under.stance(Role.USER, overload=True).value == overload
+    assert under.stance(Role.USER).value == failure
+
+
+def test_the_strictest_overload_stance_of_a_role_wins():
+    categories = {
+        "violence": CategoryRules(user=RULES, on_overload="pass"),
+        "sexual": CategoryRules(user=RULES, on_overload="hold"),
+    }
+    assert policy(categories=categories).stance(Role.USER, overload=True) is FailureStance.HOLD
+
+
 def test_a_category_not_judged_for_a_role_has_no_say_in_its_stance():
     categories = {
         "violence": CategoryRules(user=RULES, on_failure="redirect"),

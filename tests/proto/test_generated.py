@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2
 
+from guardrail._pb import engine_pb2 as engine_pb
+from guardrail._pb import engine_pb2_grpc as engine_pb_grpc
 from guardrail._pb import guardrail_pb2 as pb
 from guardrail._pb import guardrail_pb2_grpc as pb_grpc
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ROOT / "guardrail" / "_pb"
-NAMES = ("guardrail_pb2.py", "guardrail_pb2.pyi", "guardrail_pb2_grpc.py", "guardrail_pb2_grpc.pyi")
+SOURCES = ("guardrail", "engine")
+NAMES = tuple(
+    f"{source}_{end}" for source in SOURCES for end in ("pb2.py", "pb2.pyi", "pb2_grpc.py", "pb2_grpc.pyi")
+)
+PROTOCOLS = {"guardrail/v1/guardrail.proto": pb, "guardrail/engine/v1/engine.proto": engine_pb}
+every_protocol = pytest.mark.parametrize("path", PROTOCOLS)
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +71,26 @@ def test_the_protocol_keeps_its_own_name_and_the_module_ours():
     message = pb.Open(locale="de-AT")
     assert pickle.loads(pickle.dumps(message)) == message
     assert pb_grpc.GuardrailServiceServicer
+    assert engine_pb.DESCRIPTOR.package == "guardrail.engine.v1"
+    assert engine_pb.Hello.__module__ == "guardrail._pb.engine_pb2"
+    assert engine_pb_grpc.EngineServiceServicer
 
 
-def messages():
-    return [pb.DESCRIPTOR.message_types_by_name[name] for name in pb.DESCRIPTOR.message_types_by_name]
-
-
-def test_numbers_are_never_used_twice_nor_moved():
+@pytest.mark.parametrize(
+    ("path", "published"),
+    list(zip(PROTOCOLS, ("published_fields.txt", "published_engine_fields.txt"), strict=True)),
+)
+def test_numbers_are_never_used_twice_nor_moved(path, published):
     """Fields as they were published: a change here breaks clients that are out there."""
-    numbers = {f"{m.name}.{f.name}": f.number for m in messages() for f in m.fields}
-    assert numbers["GuardRequest.open"] == 1
-    published = Path(__file__).with_name("published_fields.txt").read_text("utf-8")
-    expected = dict(line.split(" = ") for line in published.splitlines())
-    assert {name: str(number) for name, number in numbers.items()} == expected
+    messages = PROTOCOLS[path].DESCRIPTOR.message_types_by_name.values()
+    numbers = {f"{m.name}.{f.name}": str(f.number) for m in messages for f in m.fields}
+    text = Path(__file__).with_name(published).read_text("utf-8")
+    assert numbers == dict(line.split(" = ") for line in text.splitlines())
 
 
-def test_every_field_and_value_is_documented():
-    text = (ROOT / "proto/guardrail/v1/guardrail.proto").read_text("utf-8")
+@every_protocol
+def test_every_field_and_value_is_documented(path):
+    text = (ROOT / "proto" / path).read_text("utf-8")
     lines = [line.strip() for line in text.splitlines()]
     undocumented = [
         line
@@ -93,9 +103,10 @@ def test_every_field_and_value_is_documented():
     assert undocumented == []
 
 
-def test_enums_begin_with_unspecified():
+@every_protocol
+def test_enums_begin_with_unspecified(path):
     file = descriptor_pb2.FileDescriptorProto()
-    pb.DESCRIPTOR.CopyToProto(file)
+    PROTOCOLS[path].DESCRIPTOR.CopyToProto(file)
     for enum in file.enum_type:
         assert enum.value[0].number == 0
         assert enum.value[0].name.endswith("_UNSPECIFIED")

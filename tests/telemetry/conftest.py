@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from guardrail.core.composition import Resource
 from guardrail.observer import (
+    EngineLost,
+    EngineReached,
     FindingReported,
     InterventionApplied,
     ScoringFailed,
@@ -68,6 +71,8 @@ DEFAULTS: dict[type, dict[str, Any]] = {
     },
     SegmentScored: {"stream_id": "s1", "lane": "0/content", "tokens": 5, "chars": 20, "latency_s": 0.004},
     TextUnscanned: {"stream_id": "s1", "what": "image", "chars": 7},
+    EngineReached: {"scorer": "default/2026.1", "provider": "cpu", "away_s": 0.0},
+    EngineLost: {"scorer": "default/2026.1", "provider": "cpu", "reason": "unavailable"},
     StreamEnded: {
         "stream_id": "s1",
         "outcome": "intervened",
@@ -98,6 +103,25 @@ def make() -> Callable[..., Any]:
 def whole_stream(make) -> list[Any]:
     """One record of each type, in the order of a stream's life."""
     return [make(kind) for kind in DEFAULTS]
+
+
+class Engine:
+    """An engine as telemetry sees it."""
+
+    def __init__(self, name: str = "default/2026.11.2", provider: str = "cuda") -> None:
+        self.name, self.provider = name, provider
+        self.runner = SimpleNamespace(
+            on_step=None,
+            counts=SimpleNamespace(jobs_refused=3),
+            queued_tokens=700,
+            wait_s=0.25,
+            overloaded=True,
+        )
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
 
 
 class Metrics:

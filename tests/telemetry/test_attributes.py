@@ -20,6 +20,16 @@ PROMETHEUS_NAMES = {
     "guardrail_unscanned_chars_total",
     "guardrail_chars_total",
     "guardrail_exposure_chars",
+    "guardrail_overload_streams_total",
+    "guardrail_overload_chars_total",
+    "guardrail_engine_queue_tokens",
+    "guardrail_engine_wait_seconds",
+    "guardrail_engine_overloaded",
+    "guardrail_engine_refusals_total",
+    "guardrail_engine_step_duration_seconds",
+    "guardrail_engine_step_tokens",
+    "guardrail_engines",
+    "guardrail_engine_losses_total",
     "guardrail_audit_errors_total",
     "guardrail_observer_errors_total",
 }
@@ -33,8 +43,10 @@ def prometheus_name(metric) -> str:
     return name + ("_total" if isinstance(metric.data, Sum) and metric.data.is_monotonic else "")
 
 
-def test_names_in_prometheus_are_the_documented_ones(metrics, make, whole_stream):
+def test_names_in_prometheus_are_the_documented_ones(metrics, make, whole_stream, engine):
     telemetry = Telemetry(meters=metrics.provider)
+    telemetry.watch(engine)
+    engine.runner.on_step(0.01, 5)
     for record in [make(StreamOpened, mode="observe"), *whole_stream[1:]]:
         telemetry.record(record)
 
@@ -43,15 +55,17 @@ def test_names_in_prometheus_are_the_documented_ones(metrics, make, whole_stream
     assert exported == PROMETHEUS_NAMES
 
 
-def test_every_instrument_says_what_it_counts(metrics, whole_stream):
+def test_every_instrument_says_what_it_counts(metrics, whole_stream, engine):
     telemetry = Telemetry(meters=metrics.provider)
+    telemetry.watch(engine)
+    engine.runner.on_step(0.01, 5)
     for record in whole_stream:
         telemetry.record(record)
 
     for metric in metrics.instruments().values():
         assert metric.description, metric.name
         if isinstance(metric.data, Histogram):
-            assert "chars" in metric.name or metric.unit == "s"
+            assert metric.unit == "s" or metric.name.endswith((".chars", ".tokens"))
 
 
 def test_the_schema_version_travels_with_the_scope(metrics, whole_stream):

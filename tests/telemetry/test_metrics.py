@@ -4,6 +4,8 @@ import pytest
 
 from guardrail.core.composition import Resource
 from guardrail.observer import (
+    EngineLost,
+    EngineReached,
     FindingReported,
     InterventionApplied,
     ScoringFailed,
@@ -84,6 +86,28 @@ def test_findings_interventions_and_failures_carry_their_labels(metrics, observe
     assert metrics.points("guardrail.scoring.failures") == {labels(reason="late", stance="hold"): 1}
 
 
+def test_overload_is_counted_in_streams_once_each_and_in_characters(metrics, observer, make):
+    for stream_id in ("a", "b", "c"):
+        observer.record(make(StreamOpened, stream_id=stream_id))
+    for stream_id, reason, stance in (
+        ("a", "late", "pass"),
+        ("a", "overload", "pass"),
+        ("b", "overload", "pass"),
+        ("b", "overload", "redirect"),
+        ("c", "error", "pass"),  # broken, not slow
+    ):
+        observer.record(make(ScoringFailed, stream_id=stream_id, reason=reason, stance=stance, chars=10))
+
+    assert metrics.points("guardrail.overload.streams") == {
+        labels(stance="pass"): 2,
+        labels(stance="redirect"): 1,
+    }
+    assert metrics.points("guardrail.overload.chars") == {
+        labels(stance="pass"): 30,
+        labels(stance="redirect"): 10,
+    }
+
+
 def test_scoring_is_measured_without_labels(metrics, observer, make):
     observer.record(make(SegmentScored, lane="0/content"))
     observer.record(make(SegmentScored, lane="1/content", latency_s=0.006, tokens=3))
@@ -161,6 +185,18 @@ class TestReferrals:
 
         [point] = metrics.points("guardrail.referrals")
         assert {name for name, _ in point} == {"country", "category"}
+
+
+class TestEngine:
+    def test_losses_are_counted_and_whether_one_is_there_now_is_seen(self, metrics, observer, make):
+        observer.record(make(EngineReached, provider="cuda"))
+        assert metrics.total("guardrail.engines", scorer="default/2026.1", provider="cuda") == 1
+        observer.record(make(EngineLost, provider="cuda", reason="unavailable"))
+        assert metrics.total("guardrail.engines") == 0
+        assert metrics.total("guardrail.engine.losses", reason="unavailable") == 1
+        observer.record(make(EngineReached, provider="cpu", away_s=3.0))
+        assert metrics.total("guardrail.engines", provider="cpu") == 1
+        assert metrics.total("guardrail.engine.losses") == 1
 
 
 class TestCardinality:

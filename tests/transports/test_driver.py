@@ -352,7 +352,98 @@ async def test_a_scorer_that_stays_full_counts_as_failed(scorer):
         closed = await stream.finish()
         assert stream.shown() == "Well said."
         assert "overload" in {record.reason for record in stream.ledger.all(records.ScoringFailed)}
-        assert closed.unscanned == {"failure": 10}
+        assert closed.unscanned == {"overload": 10}
+
+
+async def test_a_stream_that_passed_under_overload_is_scored_on_when_there_is_room(scorer):
+    scorer.raises = [OverloadedError("full")] * 1000
+    under = policy(on_overload="pass", timing=Timing(scoring_deadline_ms=20, abandon_ms=NEVER_MS))
+    async with play(scorer, under=under) as stream:
+        await stream.say("Then stab him. ")
+        await stream.until(lambda: "stab him." in stream.shown())
+        scorer.raises = []
+        said = 0
+        while not any("stab" not in asked and "word" in asked for asked in scorer.asked):
+            await stream.say("word ")  # it stays away for a while, then asks again
+            said += 1
+            await settle()
+            await asyncio.sleep(0.002)
+        await stream.say("Then stab him. And on.")
+        closed = await stream.finish()
+        shown = "Then stab him. " + "word " * said + "Then"
+        assert stream.shown().startswith(shown)
+        assert stream.shown().endswith(REPLACE)
+        found = stream.ledger.one(records.FindingReported)  # at its place, whatever was left out before it
+        assert found.start == len(shown) + 1
+        assert closed.unscanned["overload"] >= len("Then stab him.")
+        assert {failure.stance for failure in stream.ledger.all(records.ScoringFailed)} == {"pass"}
+
+
+async def test_a_stream_goes_on_behind_text_whose_scoring_failed(scorer):
+    scorer.fail = lambda text: "boom" in text
+    async with play(scorer, under=policy(on_failure="pass", timing=PATIENT)) as stream:
+        await stream.say("A boom. ")
+        await stream.until(lambda: "boom." in stream.shown())
+        scorer.fail = None
+        await stream.say("Then stab him. ")
+        closed = await stream.finish()
+        assert stream.shown().startswith("A boom. Then")
+        assert stream.shown().endswith(REPLACE)
+        assert closed.unscanned == {"failure": len("A boom.")}
+
+
+async def test_hold_waits_for_a_full_engine_as_long_as_for_a_slow_one(scorer, monkeypatch):
+    monkeypatch.setattr(context, "_RETRY_S", 0.01)
+    scorer.raises = [OverloadedError("full")] * 8  # well past the deadline
+    under = policy(on_overload="hold", timing=Timing(scoring_deadline_ms=20, abandon_ms=NEVER_MS))
+    async with play(scorer, user("A question."), under=under) as stream:
+        await stream.say("Well said. ")
+        await stream.until(lambda: "Well said." in stream.shown())
+        scorer.raises = [OverloadedError("full")] * 8
+        await stream.say("Well said. ")
+        closed = await stream.finish()
+        assert stream.shown() == "Well said. Well said. "
+        assert (closed.outcome, closed.unscanned) == ("completed", {})
+
+
+async def test_redirect_ends_the_answer_when_a_full_engine_stays_full(scorer):
+    under = policy(on_overload="redirect", timing=Timing(scoring_deadline_ms=20, abandon_ms=NEVER_MS))
+    async with play(scorer, under=under) as stream:
+        await stream.say("Well said. ")
+        await stream.until(lambda: "Well said." in stream.shown())
+        scorer.raises = [OverloadedError("full")] * 1000
+        await stream.say("More of it. ")
+        closed = await stream.over()
+        assert stream.shown() == f"Well said.\n\n{FAILED}"
+        assert stream.of(UpstreamStopped)
+        assert (closed.outcome, closed.unscanned) == ("intervened", {})
+
+
+@pytest.mark.parametrize(("stance", "shown"), [("pass", "Fine."), ("hold", FAILED), ("redirect", FAILED)])
+async def test_a_prompt_that_a_full_engine_has_no_time_for(scorer, stance, shown):
+    scorer.raises = [OverloadedError("full")] * 1000
+    under = policy(on_overload=stance, timing=Timing(scoring_deadline_ms=20, abandon_ms=60))
+    async with play(scorer, user("A question."), under=under) as stream:
+        await stream.say("Fine.")
+        closed = await stream.finish()
+        assert stream.shown() == shown
+        assert closed.unscanned["prompt"] == 11
+
+
+async def test_an_engine_that_is_too_slow_and_one_that_fails_may_be_met_differently(scorer):
+    under = policy(
+        on_overload="pass", on_failure="redirect", timing=Timing(scoring_deadline_ms=20, abandon_ms=NEVER_MS)
+    )
+    scorer.raises = [OverloadedError("full")] * 1000
+    async with play(scorer, under=under) as stream:
+        await stream.say("Well said.")
+        await stream.finish()
+        assert stream.shown() == "Well said."
+    scorer.raises = [ScoringError("told to")]
+    async with play(scorer, under=under) as stream:
+        await stream.say("Well said.")
+        await stream.finish()
+        assert stream.shown() == FAILED
 
 
 async def test_the_strictest_category_decides(scorer):

@@ -90,3 +90,16 @@ async def test_reflection_lists_and_describes(running):
     await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=health.NATIVE))
     assert pb.DESCRIPTOR.serialized_pb in (await call.read()).file_descriptor_response.file_descriptor_proto
     call.cancel()
+
+
+async def test_scoring_may_be_impossible_for_a_while_and_readiness_stands(running):
+    """Invariant 6: what happens to text then is the policy's word, not a probe's."""
+    service, channel = running
+    assert await check(channel, health.SCORING) == NOT_SERVING
+    await service.warmed_up()
+    assert await check(channel, health.SCORING) == SERVING
+    await service.scoring(possible=False)
+    assert await check(channel, health.SCORING) == NOT_SERVING
+    assert await statuses(channel) == {SERVING}
+    await service.scoring(possible=True)
+    assert await check(channel, health.SCORING) == SERVING

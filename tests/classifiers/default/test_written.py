@@ -13,7 +13,7 @@ import pytest
 from classifiers.default import written as module
 from classifiers.default.architecture import CATEGORIES
 from classifiers.default.sets import known_onsets
-from classifiers.default.written import answered, judged, parse_labels, turns, written
+from classifiers.default.written import answered, judged, parse_labels, reread, turns, written
 from tests.classifiers.default.made_up import answer, user
 
 HERE = Path(module.__file__).parent
@@ -149,6 +149,15 @@ def test_every_verdict_is_valid():
         if row["onset"]:
             assert labels, row["id"]
             assert int(row["onset"]) > 0, row["id"]
+
+
+def test_every_second_verdict_is_valid():
+    rows = table("reread.tsv")
+    assert len({row["id"] for row in rows}) == len(rows) > 1000
+    for row in rows:
+        assert re.fullmatch(r"[a-z0-9_]+/\d+", row["id"])
+        assert row["severity"] in {"0", "1", "2", "3"}, row["id"]
+        assert row["onset"] == "" if row["severity"] == "0" else int(row["onset"] or 0) >= 0, row["id"]
 
 
 def test_every_onset_of_a_development_row_is_valid():
@@ -311,6 +320,9 @@ def verdicts(tmp_path, monkeypatch):
     (tmp_path / "verdicts.tsv").write_text(
         "id\tanswer\tonset\tuser\nx/1\t0\t\tdrugs:1\nx/2\tviolence:2,cyber:1\t4\t0\n", encoding="utf-8"
     )
+    (tmp_path / "reread.tsv").write_text(
+        "id\tseverity\tonset\ny/0\t0\t\ny/1\t1\t0\ny/2\t2\t4\ny/3\t3\t\n", encoding="utf-8"
+    )
     questions = [
         {"question": "x/7", "text": "Sure.", "answer": "drugs:2", "user": "drugs:2", "onset": 2},
         {"question": "x/8", "text": "No.", "answer": "0", "user": "drugs:2"},
@@ -337,6 +349,29 @@ def test_a_row_with_a_verdict_carries_it():
 def test_a_row_without_a_verdict_is_as_it_was():
     rows = [answer("Good.", "Human: hi", id="x/3"), user("hello", id="x/4")]
     assert list(judged(rows)) == rows
+    assert list(reread(rows)) == rows
+
+
+@pytest.mark.usefixtures("verdicts")
+@pytest.mark.parametrize(
+    ("name", "labels", "harm", "onset"),
+    [
+        ("y/0", {}, 0, None),
+        ("y/1", {"violence": 1}, 1, 0),
+        ("y/2", {"violence": 2}, 1, 4),
+        ("y/3", {"violence": 2}, 1, None),
+    ],
+)
+def test_what_the_second_reader_found_holds(name, labels, harm, onset):
+    (row,) = reread([answer("And hurt him.", "what?", {"violence": 2}, id=name)])
+    assert (row["labels"], row["harm"], row.get("onset")) == (labels, harm, onset)
+
+
+@pytest.mark.usefixtures("verdicts")
+def test_an_answer_to_what_opens_a_conversation_is_asked_that():
+    said = "Human: hi\n\nAssistant: hello\n\nHuman: what now?"
+    for rows in ([answer("Good.", said, id="x/7")], list(judged([answer("Good.", said, id="x/7")]))):
+        assert [row["prompt"] for row in answered(rows)] == ["hi"]
 
 
 @pytest.mark.usefixtures("verdicts")
