@@ -9,12 +9,14 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from classifiers.convert import causal, decoder, window
 from classifiers.convert.errors import ConversionError
 from classifiers.convert.manifest import MODEL, Naming
-from classifiers.convert.maps import LabelMap, known_maps, map_for
+from classifiers.convert.maps import known_maps, map_for
+from classifiers.convert.policy import POLICY, first_policy
 from classifiers.convert.source import Source, find
 from classifiers.convert.verify import Verified, verify
 
@@ -92,30 +94,39 @@ def convert(args: argparse.Namespace) -> None:
     if output.exists() and any(output.iterdir()) and not args.force:
         raise ConversionError(f"{output}: is there and not empty; --force writes over it")
     source = find(args.source, args.revision)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=".unverified-") as place:
+        content = write(Path(place), source, args)
+        mapping = map_for(source, args.categories, causal.labels_of(source))[1]
+        found = verify(Path(place), source, mapping, exact=args.precision == "float")
+        output.mkdir(exist_ok=True)
+        for file in Path(place).iterdir():
+            file.replace(output / file.name)
+    (output / POLICY).write_text(first_policy(output, content), encoding="utf-8")
+    print(summary(output, source, content, found))
+
+
+def write(place: Path, source: Source, args: argparse.Namespace) -> dict[str, Any]:
+    """Write the pack that fits the model to ``place``; its manifest.
+
+    Raises:
+        ConversionError: none does, or it cannot be made.
+    """
     languages = [each.strip() for each in args.languages.split(",") if each.strip()]
     naming = Naming(args.name, args.version, args.license, languages)
     if causal.is_causal(source):
         options = causal.CausalOptions(args.precision, args.max_positions, args.turns, args.categories)
-        content = causal.convert(source, output, naming, options)
-    elif window.is_window(source):
+        return causal.convert(source, place, naming, options)
+    if window.is_window(source):
         if args.precision != "float":
             raise ConversionError("--precision int8 is for models whose tokens look left only")
         sizes = window.WindowOptions(args.max_tokens, args.stride, args.categories)
-        content = window.convert(source, output, naming, sizes)
-    else:
-        raise ConversionError(
-            f"{source.origin}: {source.architecture or 'no architecture in config.json'}: cannot be converted. Can be: "
-            "classifiers of sequences (BERT, RoBERTa, DeBERTa and their kin), classifiers of tokens or sequences on a "
-            f"decoder ({', '.join(decoder.MODEL_TYPES)}), of tokens on a BERT with is_decoder: true, {causal.GUARD}"
-        )
-    mapping = mapping_of(source, args.categories)
-    found = verify(output, source, mapping, exact=args.precision == "float")
-    print(summary(output, source, content, found))
-
-
-def mapping_of(source: Source, given: str | None) -> LabelMap:
-    """The map that the pack was made with."""
-    return map_for(source, given, causal.labels_of(source))[1]
+        return window.convert(source, place, naming, sizes)
+    raise ConversionError(
+        f"{source.origin}: {source.architecture or 'no architecture in config.json'}: cannot be converted. Can be: "
+        "classifiers of sequences (BERT, RoBERTa, DeBERTa and their kin), classifiers of tokens or sequences on a "
+        f"decoder ({', '.join(decoder.MODEL_TYPES)}), of tokens on a BERT with is_decoder: true, {causal.GUARD}"
+    )
 
 
 def summary(output: Path, source: Source, content: Mapping[str, Any], found: Verified) -> str:
@@ -147,9 +158,11 @@ def summary(output: Path, source: Source, content: Mapping[str, Any], found: Ver
         f"verified    the same in one piece and word by word within {found.pieces_gap:.1g}; {against}",
         f"speed       {found.tokens_per_second:,.0f} tokens/s, one stream, a text in one piece, this CPU",
         "",
-        "Scores are the model's own probabilities; the operating points are defaults that nobody measured. Measure them:",
+        "Scores are the model's own probabilities; the operating points are defaults that nobody measured. Measure them on",
+        "labelled text, and name the thresholds you choose in the policy, or in the pack's manifest.yaml:",
         f"  python -m classifiers.evaluate --data rows.jsonl --output report --pack {output}",
-        "and name the thresholds you choose in the policy, or in the pack's manifest.yaml.",
+        "To guard with it, under the default policy as far as the pack goes:",
+        f"  guardrail up --upstream URL --policy {output / POLICY}",
     ]
     return "\n".join(lines)
 

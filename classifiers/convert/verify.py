@@ -85,9 +85,7 @@ def verify(directory: Path, source: Source, mapping: LabelMap, *, exact: bool) -
         framework_gap = None
         if all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
             expected = (
-                _causal_chances(
-                    scorer.pack, source, mapping, role, tokenizer.encode(text, add_special_tokens=False)
-                )
+                _causal_chances(scorer.pack, source, mapping, role, text)
                 if isinstance(scorer.pack, CausalPack)
                 else _window_chances(scorer.pack, source, tokenizer.encode(text))
             )
@@ -111,20 +109,22 @@ async def _scores(scorer: PackScorer[Any], role: Role, pieces: Sequence[str]) ->
 
 
 def _specimen(pack: Pack, tokenizer: Tokenizer) -> str:
-    """As much of the specimen as one window holds."""
+    """As much of the specimen as the network is shown at once."""
+    room = pack.max_tokens if isinstance(pack, WindowPack) else 0
+    if isinstance(pack, CausalPack):
+        room = pack.max_positions // 2  # what opens a turn has a place, too
     words = SPECIMEN.split(" ")
-    if isinstance(pack, WindowPack):
-        while len(words) > 1 and len(tokenizer.encode(" ".join(words)).ids) > pack.max_tokens:
-            words.pop()
+    while len(words) > 1 and len(tokenizer.encode(" ".join(words)).ids) > room:
+        words.pop()
     return " ".join(words)
 
 
-def _causal_chances(
-    pack: CausalPack, source: Source, mapping: LabelMap, role: Role, encoded: Encoding
-) -> Array:
+def _causal_chances(pack: CausalPack, source: Source, mapping: LabelMap, role: Role, text: str) -> Array:
     """The framework's probabilities at the tokens that judge the specimen."""
     rules = pack.roles[role]
     tokenizer = TextTokenizer(pack.tokenizer_path)
+    read = tokenizer.encode_run if pack.tokenization == "runs" else tokenizer.encode
+    encoded = read(text)
     around = [tokenizer.known_id(token) for token in (*filter(None, [pack.start_token]), *rules.marker)]
     at_end = rules.judged_at == "end"
     ids = [*around, *encoded.ids, *([tokenizer.known_id(rules.end[0])] if at_end else [])]
@@ -135,7 +135,14 @@ def _causal_chances(
     with torch.no_grad():
         hidden = body.eval()(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
     judging = judging_of(source, Weights(source.directory), mapping)
-    return judging.heads[judging.roles[role]].chances(hidden[-1:] if at_end else hidden[len(around) :])
+    wanted = [len(ids) - 1]
+    if not at_end:  # white space judges nothing
+        wanted = [
+            len(around) + index
+            for index, (start, end) in enumerate(encoded.offsets)
+            if text[start:end].strip()
+        ]
+    return judging.heads[judging.roles[role]].chances(hidden[wanted])
 
 
 def _window_chances(pack: Pack, source: Source, encoded: Encoding) -> Array:

@@ -101,6 +101,8 @@ def framework() -> tuple[Any, Any]:
             f"a classifier that looks both ways is exported by torch and transformers: {error}. "
             "pip install 'guardrail[convert]'"
         ) from error
+    transformers.logging.set_verbosity_error()  # it reports on every weight that a body has no use for
+    transformers.logging.disable_progress_bar()
     return torch, transformers
 
 
