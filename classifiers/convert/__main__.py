@@ -21,7 +21,7 @@ from classifiers.convert.source import Source, find
 from classifiers.convert.verify import Verified, verify
 
 
-def parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     known = ", ".join(known_maps())
     made = argparse.ArgumentParser(prog="python -m classifiers.convert", description=__doc__)
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert, verify, say what was made; the exit code."""
-    args = parser().parse_args(arguments)
+    args = build_parser().parse_args(arguments)
     try:
         convert(args)
     except ConversionError as error:

@@ -48,8 +48,13 @@ class LabelMap(BaseModel):
         """One category, several, or null."""
         if not isinstance(labels, dict):
             return labels
+        strange = [label for label in labels if not isinstance(label, str)]
+        if strange:
+            raise ValueError(
+                f"{strange[0]!r} is no text: labels that YAML reads otherwise (no, yes, 1) need quotes"
+            )
         return {
-            str(label): [] if fed is None else [fed] if isinstance(fed, str) else fed
+            label: [] if fed is None else [fed] if isinstance(fed, str) else fed
             for label, fed in labels.items()
         }
 
@@ -185,8 +190,8 @@ def _plain(label: str) -> str:
 
 
 def _unmapped(missing: Sequence[str], labels: Sequence[str]) -> str:
-    example = "\n".join(f"  {label}: null" for label in labels)
+    example = yaml.safe_dump({"labels": dict.fromkeys(labels)}, sort_keys=False, allow_unicode=True)
     return (
         f"nothing says what these labels mean: {list(missing)}. Write a file and give it as --categories: each "
-        f"label's category ({', '.join(CATEGORIES)}), several, or null\n\nlabels:\n{example}"
+        f"label's category ({', '.join(CATEGORIES)}), several, or null\n\n{example}"
     )
