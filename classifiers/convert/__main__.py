@@ -16,6 +16,7 @@ from classifiers.convert import causal, decoder, window
 from classifiers.convert.errors import ConversionError
 from classifiers.convert.manifest import MODEL, Naming
 from classifiers.convert.maps import known_maps, map_for
+from classifiers.convert.nodes import WEIGHTS
 from classifiers.convert.policy import POLICY, first_policy
 from classifiers.convert.source import Source, find
 from classifiers.convert.verify import Verified, verify
@@ -131,7 +132,7 @@ def write(place: Path, source: Source, args: argparse.Namespace) -> dict[str, An
 
 def summary(output: Path, source: Source, content: Mapping[str, Any], found: Verified) -> str:
     """What was made, for people."""
-    size = sum(file.stat().st_size for file in output.glob(f"{MODEL}*")) / 1e6
+    size = sum(file.stat().st_size for file in output.iterdir() if file.name in {MODEL, WEIGHTS}) / 1e6
     origin = content["origin"]
     lines = [
         f"{output}: pack {content['name']}/{content['version']}, family {content['family']}, {size:,.1f} MB",

@@ -32,7 +32,7 @@ def masks(nodes: Nodes, groups: int) -> Masks:
     """The masks of a step; ``groups`` queries share a head of keys."""
     zero, masked = nodes.number(0), nodes.number(MASKED)
     valid = nodes.node(
-        "Less", nodes.arange("past_keys", 3), nodes.node("Unsqueeze", "past_length", nodes.ints(1))
+        "Less", nodes.arange("past_keys.0", 3), nodes.node("Unsqueeze", "past_length", nodes.ints(1))
     )
     past = nodes.node("Where", valid, zero, masked)
     place = nodes.arange("input_ids", 1)
@@ -51,8 +51,8 @@ def attend(nodes: Nodes, query: str, new: tuple[str, str], past: tuple[str, str]
     Args:
         nodes: where it is written.
         query: [B, key heads * groups, T, D], already scaled.
-        new: keys and values of the new tokens, [B, key heads, T, D].
-        past: those before, [B, key heads, P, D].
+        new: keys and values of the new tokens, [B, key heads, D, T] and [B, key heads, T, D].
+        past: those before, [B, key heads, D, P] and [B, key heads, P, D].
         shared: the masks.
 
     Returns:
@@ -65,12 +65,12 @@ def attend(nodes: Nodes, query: str, new: tuple[str, str], past: tuple[str, str]
     if shared.groups > 1:  # heads that share keys stand together
         query = nodes.node("Reshape", query, nodes.node("Concat", size, heads, nodes.ints(-1), width, axis=0))
     old_scores, new_scores = (
-        nodes.node("Add", nodes.node("MatMul", query, nodes.node("Transpose", keys, perm=[0, 1, 3, 2])), mask)
+        nodes.node("Add", nodes.node("MatMul", query, keys), mask)
         for keys, mask in ((past[0], shared.past), (new[0], shared.new))
     )
     share = nodes.node("Softmax", nodes.node("Concat", old_scores, new_scores, axis=-1), axis=-1)
     start, end = nodes.ints(0), nodes.const(np.array([np.iinfo(np.int64).max]))
-    border, last = nodes.node("Shape", past[0], start=2, end=3), nodes.ints(-1)
+    border, last = nodes.node("Shape", past[0], start=3, end=4), nodes.ints(-1)
     context = nodes.node(
         "Add",
         nodes.node("MatMul", nodes.node("Slice", share, start, border, last), past[1]),

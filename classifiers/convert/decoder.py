@@ -98,6 +98,7 @@ class Decoder:
             query = self._head_norm(nodes, query, query_norm * np.float32(scale))
             key = self._head_norm(nodes, key, self._weights[f"{prefix}.k_norm.weight"])
         query, key = (self._turned(nodes, each, shared) for each in (query, key))
+        key = nodes.node("Transpose", key, perm=[0, 1, 3, 2])
         context = attend(nodes, query, (key, value), past, shared.masks)
         return self._linear(nodes, context, f"{prefix}.o_proj"), (key, value)
 

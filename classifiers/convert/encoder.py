@@ -79,6 +79,7 @@ class Encoder:
             for name, factor in (("query", scale), ("key", 1.0), ("value", 1.0))
         ]
         apart = [nodes.node("Reshape", each, nodes.ints(0, 0, -1, self._head_dim)) for each in made]
-        query, key, value = (nodes.node("Transpose", each, perm=[0, 2, 1, 3]) for each in apart)
+        query, value = (nodes.node("Transpose", each, perm=[0, 2, 1, 3]) for each in (apart[0], apart[2]))
+        key = nodes.node("Transpose", apart[1], perm=[0, 2, 3, 1])
         context = attend(nodes, query, (key, value), past, shared)
         return self._linear(nodes, context, f"{prefix}.output.dense"), (key, value)

@@ -45,9 +45,6 @@ def manifest(
     Raises:
         ConversionError: nobody says what the licence is.
     """
-    model: dict[str, Any] = {"file": MODEL, "sha256": sha256(directory / MODEL), "opset": opset}
-    if weights is not None:
-        model["data"] = {"file": weights.name, "sha256": sha256(weights)}
     return {
         "format": 1,
         "family": family,
@@ -62,8 +59,9 @@ def manifest(
             **how,
         },
         "data": f"as the authors of {source.origin} say; operating points are defaults that nobody measured",
-        "model": model,
-        "tokenizer": {"file": TOKENIZER, "sha256": sha256(directory / TOKENIZER)},
+        "model": {**_file(directory / MODEL), "opset": opset},
+        **({} if weights is None else {"weights": _file(weights)}),
+        "tokenizer": _file(directory / TOKENIZER),
     }
 
 
@@ -112,7 +110,6 @@ def write(directory: Path, content: Mapping[str, Any]) -> None:
     (directory / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def sha256(path: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
+def _file(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return {"file": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -22,6 +22,8 @@ BLOCK = 64
 ONE_FILE_BYTES = 1_900_000_000
 """A protobuf message, and so a network in one file, may have 2 GiB; beyond this the weights get a file of their own."""
 
+WEIGHTS = "weights.bin"
+
 Array = NDArray[Any]
 Precision = Literal["float", "int8"]
 
@@ -126,7 +128,7 @@ def save(model: onnx.ModelProto, path: Path) -> Path | None:
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, str(path))
         return None
-    data = path.with_name(f"{path.name}.data")
+    data = path.with_name(WEIGHTS)
     data.unlink(missing_ok=True)  # it would be appended to
     onnx.save(model, str(path), save_as_external_data=True, location=data.name)
     onnx.checker.check_model(str(path))

@@ -28,9 +28,9 @@ class State:
     """Keys and values, layer by layer: the lane's, and the new ones to give back."""
 
     past: list[tuple[str, str]]
-    """[B, key heads, P, D] each."""
+    """[B, key heads, D, P] and [B, key heads, P, D]."""
     new: list[tuple[str, str]] = field(default_factory=list)
-    """[B, key heads, T, D] each."""
+    """[B, key heads, D, T] and [B, key heads, T, D]."""
 
 
 Body = Callable[[Nodes, State], str]
@@ -54,39 +54,37 @@ def step_graph(
 ) -> onnx.ModelProto:
     """The whole step."""
     nodes = Nodes(precision)
-    ones = [1] * geometry.layers
-    parts = [nodes.split(name, 0, *ones) for name in ("past_keys", "past_values")]
     first = nodes.ints(0)
-    squeezed = [[nodes.node("Squeeze", part, first) for part in several] for several in parts]
-    state = State(list(zip(*squeezed, strict=True)))
+    state = State([(f"past_keys.{layer}", f"past_values.{layer}") for layer in range(geometry.layers)])
     hidden = body(nodes, state)
     logits = [nodes.node("Unsqueeze", head(nodes, hidden), nodes.ints(2)) for head in heads]
     nodes.node("Concat", *logits, name="logits", axis=2)
     for index, name in enumerate(("new_keys", "new_values")):
         fresh = [nodes.node("Unsqueeze", pair[index], first) for pair in state.new]
         nodes.node("Concat", *fresh, name=name, axis=0)
-    return nodes.model(
-        "causal_step", _inputs(geometry), [_logits(len(heads), categories), *_state(geometry, "new", "T")]
-    )
+    return nodes.model("causal_step", _inputs(geometry), _outputs(geometry, len(heads), categories))
 
 
 def _inputs(geometry: Geometry) -> list[onnx.ValueInfoProto]:
-    ids = TensorProto.INT64
+    given = [("input_ids", ["B", "T"]), ("position_ids", ["B", "T"]), ("past_length", ["B"])]
+    past = [
+        each
+        for layer in range(geometry.layers)
+        for each in (
+            _real(f"past_keys.{layer}", "B", geometry.key_heads, geometry.head_dim, "P"),
+            _real(f"past_values.{layer}", "B", geometry.key_heads, "P", geometry.head_dim),
+        )
+    ]
+    return [*(helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name, shape in given), *past]
+
+
+def _outputs(geometry: Geometry, heads: int, categories: int) -> list[onnx.ValueInfoProto]:
     return [
-        helper.make_tensor_value_info("input_ids", ids, ["B", "T"]),
-        helper.make_tensor_value_info("position_ids", ids, ["B", "T"]),
-        helper.make_tensor_value_info("past_length", ids, ["B"]),
-        *_state(geometry, "past", "P"),
+        _real("logits", "B", "T", heads, categories),
+        _real("new_keys", geometry.layers, "B", geometry.key_heads, geometry.head_dim, "T"),
+        _real("new_values", geometry.layers, "B", geometry.key_heads, "T", geometry.head_dim),
     ]
 
 
-def _logits(heads: int, categories: int) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", "T", heads, categories])
-
-
-def _state(geometry: Geometry, when: str, tokens: str) -> list[onnx.ValueInfoProto]:
-    shape = [geometry.layers, "B", geometry.key_heads, tokens, geometry.head_dim]
-    return [
-        helper.make_tensor_value_info(f"{when}_{what}", TensorProto.FLOAT, shape)
-        for what in ("keys", "values")
-    ]
+def _real(name: str, *shape: int | str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

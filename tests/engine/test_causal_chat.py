@@ -35,7 +35,7 @@ class Listening(ToyNetwork):
 
     def run(self, step: StepInput) -> StepOutput:
         for row, length in enumerate(step.past_length):
-            past = step.past_keys[0, row, 0, :length, 0].astype(int)
+            past = step.past_keys[0][row, 0, 0, :length].astype(int)
             self.seen.append([*past, *step.input_ids[row]])
         return super().run(step)
 

@@ -54,6 +54,6 @@ def test_a_network_too_large_for_one_file_has_its_weights_in_another(tmp_path, m
     for _ in range(2):  # writing it again must not add to it
         data = written(tmp_path)
 
-    assert data == tmp_path / "model.onnx.data"
+    assert data == tmp_path / "weights.bin"
     assert data.stat().st_size < 2 * WEIGHT.nbytes
     assert np.allclose(run(tmp_path), X @ WEIGHT.T, atol=1e-4)
