@@ -99,7 +99,7 @@ def framework() -> tuple[Any, Any]:
     except ImportError as error:
         raise ConversionError(
             f"a classifier that looks both ways is exported by torch and transformers: {error}. "
-            "pip install 'guardrail[convert]'"
+            "pip install 'guardrail[convert-torch]'"
         ) from error
     transformers.logging.set_verbosity_error()  # it reports on every weight that a body has no use for
     transformers.logging.disable_progress_bar()

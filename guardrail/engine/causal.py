@@ -128,6 +128,8 @@ class _Shown:
     """Of the text, next."""
     spans: list[Spans] = field(default_factory=list)
     """What each of ``ids`` judges."""
+    admitted: bool = False
+    """Whether something of the call under way was fed already; turning the rest away would throw that away."""
 
     def copy(self) -> _Shown:
         """An independent one, with nothing of the text to be shown next."""
@@ -205,7 +207,8 @@ class CausalLane(PackLane):
         parts, before = self._parts, len(shown.unfed)
         passes, window = parts.anchoring.plan(shown.window, shown.unfed + shown.ids)
         job = CausalJob(self, passes, shown.cache, tentative=tentative)
-        (logits,) = await self._run(parts.runner, [job])
+        (logits,) = await self._run(parts.runner, [job], admitted=shown.admitted)
+        shown.admitted = True
         judging = [index for index, spans in enumerate(shown.spans) if spans]
         scores: list[TokenScore] = []
         if head is not None and judging:

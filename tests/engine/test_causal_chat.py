@@ -179,6 +179,24 @@ async def test_a_network_may_judge_the_answer_alone(make):
     assert len(await lane.extend("the")) == 1
 
 
+async def test_a_call_that_goes_back_is_let_in_as_a_whole(make, monkeypatch):
+    scorer = make()
+    asked = []
+    submit = scorer.runner.submit
+
+    def listen(*jobs, admitted=False, **options):
+        asked.append(admitted)
+        submit(*jobs, admitted=admitted, **options)
+
+    monkeypatch.setattr(scorer.runner, "submit", listen)
+    lane = scorer.open()
+    lane.begin_turn(Role.ASSISTANT)
+    await lane.extend("the cat.\n\nthe cat.\n\nthe")
+    await lane.extend(" cat")
+
+    assert asked == [False, True, True, False]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
