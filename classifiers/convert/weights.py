@@ -67,7 +67,10 @@ class Weights:
         begin, end = entry["data_offsets"]
         with file.open("rb") as opened:
             opened.seek(start + begin)
-            numbers = np.frombuffer(opened.read(end - begin), _TYPES[entry["dtype"]])
+            raw = opened.read(end - begin)
+        if len(raw) < end - begin:
+            raise ConversionError(f"{file.name}: ends before {name} does; was it copied whole?")
+        numbers = np.frombuffer(raw, _TYPES[entry["dtype"]])
         if entry["dtype"] == "BF16":
             numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
         return numbers.astype(np.float32).reshape(entry["shape"])

@@ -45,6 +45,14 @@ def test_what_is_missing_is_named(tmp_path):
         Weights(tmp_path)["c"]
 
 
+def test_a_file_that_was_not_copied_whole_is_noticed(tmp_path):
+    write_safetensors(tmp_path / ONE_FILE, ARRAYS)
+    (tmp_path / ONE_FILE).write_bytes((tmp_path / ONE_FILE).read_bytes()[:-1])
+
+    with pytest.raises(ConversionError, match=r"ends before b\.weight does"):
+        Weights(tmp_path)["b.weight"]
+
+
 def test_whole_numbers_are_no_weights(tmp_path):
     said = json.dumps({"a": {"dtype": "I8", "shape": [1], "data_offsets": [0, 1]}}).encode()
     (tmp_path / ONE_FILE).write_bytes(len(said).to_bytes(8, "little") + said + b"\0")
