@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from classifiers.convert import causal, decoder, window
-from classifiers.convert.errors import ConversionError
+from classifiers.convert.errors import ConversionError, VerificationError
 from classifiers.convert.manifest import MODEL, Naming
 from classifiers.convert.maps import known_maps, map_for
 from classifiers.convert.nodes import WEIGHTS
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         convert(args)
     except ConversionError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, VerificationError) else 2
     return 0
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from classifiers.convert.causal import judging_of
-from classifiers.convert.errors import ConversionError
+from classifiers.convert.errors import VerificationError
 from classifiers.convert.manifest import TOKENIZER
 from classifiers.convert.maps import LabelMap
 from classifiers.convert.source import Source
@@ -62,7 +62,7 @@ def verify(directory: Path, source: Source, mapping: LabelMap, *, exact: bool) -
         exact: whether its weights are the model's own.
 
     Raises:
-        ConversionError: it does not load, or says something else.
+        VerificationError: it does not load, or says something else.
     """
     tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
     tokenizer.no_padding()
@@ -70,7 +70,7 @@ def verify(directory: Path, source: Source, mapping: LabelMap, *, exact: bool) -
     try:
         scorer = load_scorer(directory, "cpu")
     except GuardrailError as error:
-        raise ConversionError(f"the engine refuses the pack: {error}") from error
+        raise VerificationError(f"the engine refuses the pack: {error}") from error
     try:
         role = Role.ASSISTANT if Role.ASSISTANT in scorer.pack.judged else Role.USER
         text = _specimen(scorer.pack, tokenizer)
@@ -81,7 +81,7 @@ def verify(directory: Path, source: Source, mapping: LabelMap, *, exact: bool) -
         pieces = text.replace(" ", "\n ").split("\n") if role is Role.ASSISTANT else [text]
         pieces_gap = _gap(_table(whole), _table(asyncio.run(_scores(scorer, role, pieces))))
         if pieces_gap > PIECES_TOLERANCE:
-            raise ConversionError(f"scores depend on how the text is cut: they differ by {pieces_gap:.2g}")
+            raise VerificationError(f"scores depend on how the text is cut: they differ by {pieces_gap:.2g}")
         framework_gap = None
         if all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
             expected = (
@@ -92,7 +92,7 @@ def verify(directory: Path, source: Source, mapping: LabelMap, *, exact: bool) -
             # A window of all the text judges its last word; a turn judged at its end is judged once.
             framework_gap = _gap(_table(whole[-len(expected) :]), expected)
             if exact and framework_gap > FRAMEWORK_TOLERANCE:
-                raise ConversionError(f"scores differ from the framework's by {framework_gap:.2g}")
+                raise VerificationError(f"scores differ from the framework's by {framework_gap:.2g}")
     finally:
         scorer.close()
     return Verified(pieces_gap, framework_gap, len(whole) / took_s)
@@ -172,5 +172,5 @@ def _table(scores: Sequence[TokenScore]) -> Array:
 
 def _gap(one: Array, other: Array) -> float:
     if one.shape != other.shape:
-        raise ConversionError(f"{other.shape[0]} tokens were to be judged, {one.shape[0]} were")
+        raise VerificationError(f"{other.shape[0]} tokens were to be judged, {one.shape[0]} were")
     return float(np.abs(one - other).max())
