@@ -132,5 +132,6 @@ def save(model: onnx.ModelProto, path: Path) -> Path | None:
     data = path.with_name(WEIGHTS)
     data.unlink(missing_ok=True)  # it would be appended to
     onnx.save(model, str(path), save_as_external_data=True, location=data.name)
+    data.chmod(path.stat().st_mode)  # onnx keeps it to its owner
     onnx.checker.check_model(str(path))
     return data

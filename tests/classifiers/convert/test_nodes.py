@@ -56,4 +56,5 @@ def test_a_network_too_large_for_one_file_has_its_weights_in_another(tmp_path, m
 
     assert data == tmp_path / "weights.bin"
     assert data.stat().st_size < 2 * WEIGHT.nbytes
+    assert data.stat().st_mode == (tmp_path / "model.onnx").stat().st_mode
     assert np.allclose(run(tmp_path), X @ WEIGHT.T, atol=1e-4)
