@@ -24,7 +24,7 @@ from guardrail.core.verdicts import Role
 
 GUARD = "Qwen3ForGuardModel"
 DEFAULT_POSITIONS = 2048
-"""Tokens a lane attends to at once, unless asked for more: state is held for each of them (ADR 18)."""
+"""Tokens a lane attends to at once, unless asked for more: state is held for each of them (ADR 19)."""
 _LINEAR_HEADS = {
     **dict.fromkeys(decoder.MODEL_TYPES, "score"),
     **dict.fromkeys(encoder.MODEL_TYPES, "classifier"),

@@ -1,7 +1,7 @@
 """A sequence classifier that looks both ways, to a pack of family ``window``; needs torch and transformers.
 
 Exported by torch, from transformers' own class: DeBERTa's relative positions alone would be as much code as all of the
-causal networks, and another copy of what the framework says can only differ from it (ADR 18).
+causal networks, and another copy of what the framework says can only differ from it (ADR 19).
 """
 
 from __future__ import annotations
