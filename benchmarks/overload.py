@@ -76,7 +76,7 @@ class Held:
         return finished
 
 
-def hold(scorer: PackScorer[Any], tokens_per_s: float) -> None:
+def hold(scorer: PackScorer, tokens_per_s: float) -> None:
     """Hold an engine to a rate from now on."""
     runner = scorer.runner
     runner._step = Held(runner._step, tokens_per_s)  # noqa: SLF001 - nobody else has a use for it
@@ -113,7 +113,7 @@ class _Ledger:
 
 async def measure() -> dict[str, object]:
     """Outcomes and delays before, during and after the overload, a stance each."""
-    policy, pack = load_checked_policy(None)
+    policy, (pack,) = load_checked_policy(None)
     scorer = load_scorer(pack, "cpu", intra_op_threads=1, max_wait_s=TIMING.engine_wait_s)
     services = Services(scorer, policy, load_composer(), SilentObserver(), time.monotonic)
     try:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from guardrail.core.verdicts import Role
 from guardrail.engine.family import PackScorer
@@ -49,27 +48,27 @@ async def measure() -> dict[str, object]:
     }
 
 
-async def _speed(run: Callable[[PackScorer[Any]], Awaitable[int]], scorer: PackScorer[Any]) -> float:
+async def _speed(run: Callable[[PackScorer], Awaitable[int]], scorer: PackScorer) -> float:
     await run(scorer)  # warm
     began = time.perf_counter()
     tokens = await run(scorer)
     return tokens / (time.perf_counter() - began)
 
 
-def _lane(scorer: PackScorer[Any]) -> LaneScorer:
+def _lane(scorer: PackScorer) -> LaneScorer:
     lane = scorer.open()
     lane.begin_turn(Role.ASSISTANT)
     return lane
 
 
-async def _bulk(scorer: PackScorer[Any]) -> int:
+async def _bulk(scorer: PackScorer) -> int:
     lane = _lane(scorer)
     tokens = len(await lane.extend(" ".join(_WORDS)))
     lane.close()
     return tokens
 
 
-async def _word_by_word(scorer: PackScorer[Any]) -> int:
+async def _word_by_word(scorer: PackScorer) -> int:
     lane = _lane(scorer)
     tokens = 0
     for word in _WORDS:
@@ -78,11 +77,11 @@ async def _word_by_word(scorer: PackScorer[Any]) -> int:
     return tokens
 
 
-async def _many(scorer: PackScorer[Any]) -> int:
+async def _many(scorer: PackScorer) -> int:
     return sum(await asyncio.gather(*(_word_by_word(scorer) for _ in range(_STREAMS))))
 
 
-async def _rerun(scorer: PackScorer[Any]) -> int:
+async def _rerun(scorer: PackScorer) -> int:
     new = 0
     for end in range(_STRIDE_WORDS, len(_WORDS) + 1, _STRIDE_WORDS):
         lane = _lane(scorer)

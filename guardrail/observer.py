@@ -54,7 +54,7 @@ class InterventionApplied:
     severity: int
     score: float
     at: int
-    """Code points of upstream text released before the insert."""
+    """Its place in the upstream's text: what stands before was released or masked."""
     text: str
     """Our own inserted text."""
     wording: str
@@ -64,6 +64,8 @@ class InterventionApplied:
     """False in observe mode: nothing reached the client."""
     time_held_s: float = 0.0
     """Seconds between the decision and the insert."""
+    withheld_chars: int = 0
+    """Code points of upstream text that a mask's words stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class ScoringFailed:
     stream_id: str
     lane: str
     reason: str
-    """"error", "late" or "overload"."""
+    """"error", "late", "overload", or "pending": text that waited too long for what it is part of."""
     stance: str
     """"pass", "hold" or "redirect"."""
     chars: int

@@ -28,7 +28,7 @@ KIT = {
     "guardrail.testing.chunking": {"at", "by_character", "randomly", "three_ways", "whole"},
     "guardrail.testing.composers": {"PlainComposer"},
     "guardrail.testing.playbook": {"LanePlayer", "Playbook"},
-    "guardrail.testing.scorers": {"KeywordScorer", "score_words"},
+    "guardrail.testing.scorers": {"KeywordScorer", "score_phrases", "score_words"},
 }
 """The test kit is imported by module; these names are what its users write."""
 

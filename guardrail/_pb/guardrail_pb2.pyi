@@ -99,9 +99,13 @@ class _InterventionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Inte
     """The upstream is stopped and the answer is ended constructively."""
     INTERVENTION_KIND_STOP: _InterventionKind.ValueType  # 7
     """The upstream is stopped and the answer ends without words."""
+    INTERVENTION_KIND_MASK: _InterventionKind.ValueType  # 8
+    """An exact span is withheld and named by a few words; the text around it is untouched. Less intrusive
+    than REDIRECT, whatever its number.
+    """
 
 class InterventionKind(_InterventionKind, metaclass=_InterventionKindEnumTypeWrapper):
-    """What is done, from least to most intrusive."""
+    """What is done, from least to most intrusive; MASK, which came later, stands last."""
 
 INTERVENTION_KIND_UNSPECIFIED: InterventionKind.ValueType  # 0
 """Never sent."""
@@ -119,6 +123,10 @@ INTERVENTION_KIND_REPLACE: InterventionKind.ValueType  # 6
 """The upstream is stopped and the answer is ended constructively."""
 INTERVENTION_KIND_STOP: InterventionKind.ValueType  # 7
 """The upstream is stopped and the answer ends without words."""
+INTERVENTION_KIND_MASK: InterventionKind.ValueType  # 8
+"""An exact span is withheld and named by a few words; the text around it is untouched. Less intrusive
+than REDIRECT, whatever its number.
+"""
 Global___InterventionKind: _TypeAlias = InterventionKind  # noqa: Y015
 
 class _Outcome:
@@ -485,9 +493,9 @@ class Released(_message.Message):
     lane: _builtins.str
     """As in Chunk."""
     text: _builtins.str
-    """Exactly the upstream's text; continues what was released before."""
+    """Exactly the upstream's text; continues what was released, or masked, before."""
     end: _builtins.int
-    """Code points of the lane released so far, this text included."""
+    """Where the text ends, in code points of the lane's upstream text."""
     def __init__(
         self,
         *,
@@ -554,6 +562,7 @@ class Intervention(_message.Message):
     RATIONALE_FIELD_NUMBER: _builtins.int
     ENFORCED_FIELD_NUMBER: _builtins.int
     WORDING_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
     lane: _builtins.str
     """The lane it stands on."""
     kind: Global___InterventionKind.ValueType
@@ -565,7 +574,7 @@ class Intervention(_message.Message):
     score: _builtins.float
     """Risk score, [0, 1]."""
     at: _builtins.int
-    """Code points of the lane's upstream text released before it."""
+    """Its place, in code points of the lane's upstream text; what stands before was released or masked."""
     text: _builtins.str
     """The words to show at this place, joining white space included. Empty for an annotation,
     and when not enforced: words are only looked for when they are shown.
@@ -575,8 +584,11 @@ class Intervention(_message.Message):
     enforced: _builtins.bool
     """False in observe mode: the text must not be shown."""
     wording: _builtins.str
-    """Which template and variant the words come from, for records; "" when there are none.
-    12 to 15 are kept for later fields.
+    """Which template and variant the words come from, for records; "" when there are none."""
+    withheld: _builtins.int
+    """Code points of upstream text, from its place on, that the words stand for and that are never
+    released; the text behind them goes on. 0 for all but masks.
+    13 to 15 are kept for later fields.
     """
     @_builtins.property
     def resources(self) -> _containers.RepeatedCompositeFieldContainer[Global___Resource]:
@@ -596,10 +608,11 @@ class Intervention(_message.Message):
         rationale: _builtins.str = ...,
         enforced: _builtins.bool = ...,
         wording: _builtins.str = ...,
+        withheld: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "category", b"category", "enforced", b"enforced", "kind", b"kind", "lane", b"lane", "rationale", b"rationale", "resources", b"resources", "score", b"score", "severity", b"severity", "text", b"text", "wording", b"wording"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "category", b"category", "enforced", b"enforced", "kind", b"kind", "lane", b"lane", "rationale", b"rationale", "resources", b"resources", "score", b"score", "severity", b"severity", "text", b"text", "withheld", b"withheld", "wording", b"wording"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,14 +52,14 @@ class Intervention:
 
     lane: str
     kind: str
-    """"annotate", "guide", "redirect", "rewrite", "steer", "replace" or "stop"."""
+    """"annotate", "guide", "mask", "redirect", "rewrite", "steer", "replace" or "stop"."""
     category: str
     severity: int
     """0 (none) to 3 (acute)."""
     score: float
     """Risk score, [0, 1]."""
     at: int
-    """Code points of the lane's upstream text released before it."""
+    """Its place in the lane's upstream text: what stands before was released or masked."""
     text: str
     """The words to show here if ``enforced``; may be empty."""
     resources: Sequence[Resource]
@@ -68,6 +68,8 @@ class Intervention:
     """False in observe mode: ``text`` must not be shown."""
     wording: str = ""
     """Which template and variant the words come from, for records."""
+    withheld: int = 0
+    """A mask's: code points of upstream text, from ``at`` on, that its words stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,4 +233,5 @@ def _intervention(message: pb.Intervention) -> Intervention:
         rationale=message.rationale,
         enforced=message.enforced,
         wording=message.wording,
+        withheld=message.withheld,
     )

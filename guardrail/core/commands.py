@@ -22,7 +22,7 @@ class ScoreText:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseText:
-    """This upstream text goes to the client now."""
+    """This upstream text goes to the client now; it continues what was released or masked before."""
 
     span: Span
     text: str
@@ -34,7 +34,7 @@ class ComposeInsert:
 
     decision: Decision
     at: int
-    """Code points of upstream text that the client has read before it."""
+    """Its place in the upstream's text: what stands before was released or masked."""
     at_start: bool = False
     """The client has read nothing yet."""
 
@@ -49,6 +49,15 @@ class InsertText:
     """With its joining white space and closing marks."""
     wording: str
     resources: Sequence[Resource] = field(default=())
+    withheld: int = 0
+    """Code points of upstream text, from ``at`` on, that it stands for; ``WithholdText`` follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class WithholdText:
+    """This upstream text, which continues what was released, never goes to the client; what is behind it may."""
+
+    span: Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,7 @@ Command = (
     | ReleaseText
     | ComposeInsert
     | InsertText
+    | WithholdText
     | NoteDecision
     | NoteFindings
     | NoteFailure

@@ -31,7 +31,10 @@ class LaneFinished:
 
 @dataclass(frozen=True, slots=True)
 class ScoresReceived:
-    """The answer to the last ``ScoreText``: its tokens in order, spans in lane positions."""
+    """The answer to the last ``ScoreText``: its tokens in order, spans in lane positions.
+
+    Tokens may begin in earlier text that was said to be pending.
+    """
 
     tokens: Sequence[TokenScore]
 

@@ -2,6 +2,9 @@
 
 Rule 1: nothing else holds upstream text. Rule 2: released <= cleared <= arrived, always (invariant 1);
 a call that would break it raises, it is never "corrected". This file does not know why text is cleared.
+
+Watermarks are positions in the upstream's text. Text that is withheld while the text behind it goes on
+counts as passed by the released watermark, and is counted apart.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ class HoldBack:
         self._kept = ""  # the trail of released text, then everything not yet released
         self._offset = 0  # position of the first code point of ``_kept``
         self.released = 0
-        """Code points that have left."""
+        """Up to where text has left, or was withheld for good."""
+        self.masked = 0
+        """Code points before ``released`` that were withheld."""
         self.cleared = 0
         """Code points judged fit to leave."""
 
@@ -29,7 +34,7 @@ class HoldBack:
 
     @property
     def held(self) -> int:
-        """Code points that have come and not left."""
+        """Code points that have come and may still leave."""
         return self.arrived - self.released
 
     def append(self, text: str) -> None:
@@ -60,6 +65,16 @@ class HoldBack:
         span = Span(self.released, max(self.released, end))
         text = self.text(span.start, span.end)
         self.released = span.end
+        return span, text
+
+    def withhold(self, end: int) -> tuple[Span, str]:
+        """Everything before ``end`` that has not left never will; what comes after it may.
+
+        Returns:
+            The span that was withheld now and its text.
+        """
+        span, text = self.release(end)
+        self.masked += len(span)
         return span, text
 
     def forget(self, judged: int) -> None:

@@ -31,15 +31,17 @@ class Kind(IntEnum):
     """Metadata only; the text is untouched."""
     GUIDE = 2
     """Guidance is added to the request before generation."""
-    REDIRECT = 3
+    MASK = 3
+    """An exact span is withheld, a few words name what stood there; the text around it is untouched."""
+    REDIRECT = 4
     """Help is inserted and the answer goes on."""
-    REWRITE = 4
+    REWRITE = 5
     """The risky span is withheld and replaced; the answer goes on."""
-    STEER = 5
+    STEER = 6
     """The upstream is stopped and a rewriter model goes on under a constructive plan."""
-    REPLACE = 6
+    REPLACE = 7
     """The upstream is stopped and the answer is ended constructively."""
-    STOP = 7
+    STOP = 8
     """The upstream is stopped and the answer ends without words; only where a policy names it."""
 
     @property
@@ -119,6 +121,8 @@ class Verdict:
     level: Level = Level.CLEAR
     decision: Decision | None = None
     """What should be done now; ``level`` is ACT when it is more than an annotation."""
+    masks: Sequence[Decision] = field(default=())
+    """Spans to withhold, whatever else is done; each decision's finding says which."""
     findings: Sequence[Finding] = field(default=())
     """New findings, for observers; reported once each."""
     pending_at: int | None = None
@@ -142,6 +146,15 @@ class Judge(Protocol):
 
     def would_clear(self, tokens: Sequence[TokenScore]) -> bool:
         """Whether ``tokens``, scored tentatively, would all be CLEAR. Changes nothing in the judge."""
+        ...
+
+    def prospect(self, token: TokenScore) -> Level:
+        """What a pending token may come to. Changes nothing in the judge.
+
+        Returns:
+            CLEAR: whatever becomes of it, the text stays as it is. WATCH: something may have to be done,
+            once it is more than it is now. ACT: as it stands.
+        """
         ...
 
     def failure(self, reason: str) -> tuple[FailureStance, Decision]:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+Ids = tuple[int, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
@@ -31,21 +33,27 @@ class Anchoring:
     """The rules of one pack.
 
     Args:
-        start_id: the token every window begins with.
-        marker_ids: the tokens that open turns. No text can produce one, so a window tells its roles.
+        start: what every window begins with, one token or none.
+        markers: the tokens that open turns. No text can produce the first of one, so a window tells its
+            roles. None for a network that knows no roles.
         max_positions: tokens the network can attend to at once.
     """
 
-    start_id: int
-    marker_ids: frozenset[int]
+    start: Ids
+    markers: tuple[Ids, ...]
     max_positions: int
+
+    @property
+    def overhead(self) -> int:
+        """How much of a new window may stand before the kept part."""
+        return len(self.start) + max((len(marker) for marker in self.markers), default=0)
 
     def plan(self, window: Sequence[int], new: Sequence[int]) -> tuple[list[Pass], tuple[int, ...]]:
         """How to feed ``new`` to a lane.
 
         Args:
             window: the ids in the lane's cache; empty for a new lane.
-            new: the ids to be scored, at least one; a new lane's begin with a marker.
+            new: the ids to be scored, at least one; a new lane's begin with a marker, if there are any.
 
         Returns:
             The passes, in order, whose wanted ids are together exactly ``new``; and the window after.
@@ -55,8 +63,8 @@ class Anchoring:
         ids: list[int] = []
         fresh = not current
         if fresh:
-            current.append(self.start_id)
-            ids.append(self.start_id)
+            current += self.start
+            ids += self.start
         scored_from = len(ids)
         rest = list(new)
         while rest:
@@ -72,9 +80,16 @@ class Anchoring:
         return passes, tuple(current)
 
     def _anchor(self, window: Sequence[int]) -> list[int]:
-        kept_from = len(window) - (self.max_positions // 2 - 2)
-        kept = list(window[kept_from:])
-        if kept[0] in self.marker_ids:
-            return [self.start_id, *kept]
-        marker = next(token for token in reversed(window[:kept_from]) if token in self.marker_ids)
-        return [self.start_id, marker, *kept]
+        kept_from = len(window) - (self.max_positions // 2 - self.overhead)
+        if not self.markers:
+            return [*self.start, *window[kept_from:]]
+        place = kept_from
+        while not (marker := self._marker_at(window, place)):
+            place -= 1  # the first turn's marker is at the beginning of every window
+        return [*self.start, *marker, *window[max(kept_from, place + len(marker)) :]]
+
+    def _marker_at(self, window: Sequence[int], place: int) -> Ids:
+        """The marker that begins at ``place``; nothing where none does."""
+        return next(
+            (marker for marker in self.markers if tuple(window[place : place + len(marker)]) == marker), ()
+        )

@@ -141,16 +141,31 @@ class TextTokenizer:
         added = self._tokenizer.get_added_tokens_decoder()
         return frozenset(each for each, token in added.items() if token.special and token.content != unknown)
 
-    def reserved_id(self, token: str) -> int:
+    def known_id(self, token: str) -> int:
+        """The id of a token as the vocabulary writes it.
+
+        Raises:
+            PackError: the vocabulary lacks it.
+        """
+        found: int | None = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise PackError(str(self._path.parent), f"{self._path.name}: no token {token!r}")
+        return found
+
+    def reserved_id(self, token: str, *, in_runs: bool = False) -> int:
         """The id of a token that gives the stream its structure and that no text may produce.
+
+        Args:
+            token: as the vocabulary writes it.
+            in_runs: whether text is tokenized by ``encode_run``, which then never gives it, rather than by
+                ``encode``.
 
         Raises:
             PackError: the vocabulary lacks it, or ``token`` written in a text would become it.
         """
-        where = str(self._path.parent)
-        found: int | None = self._tokenizer.token_to_id(token)
-        if found is None:
-            raise PackError(where, f"{self._path.name}: no token {token!r}")
-        if found in self.encode(token).ids:
-            raise PackError(where, f"{self._path.name}: text can forge the token {token!r}")
+        found = self.known_id(token)
+        if found in (self._raw if in_runs else self.encode)(token).ids:
+            raise PackError(str(self._path.parent), f"{self._path.name}: text can forge the token {token!r}")
+        if in_runs:
+            self.reserve([found])
         return found

@@ -28,11 +28,14 @@ from guardrail.engine.tokenizer import Encoding
 
 MAX_RUN_CHARS = 256
 """A run is cut at the word end before it would pass this; bounds what is tokenized anew for each word."""
-_LOOK_BACK = 64  # more than any sentence rule needs
+LOOK_BACK = 64
+"""Code points; more than any sentence rule needs."""
 _LINE_END = re.compile(r"\s*?\n")
 
 
-class _Token(NamedTuple):
+class PlacedToken(NamedTuple):
+    """A token and where it stands."""
+
     id: int
     start: int
     """Code points of the turn, white space around it taken off; a token of white space has no width."""
@@ -79,10 +82,10 @@ class Turn:
         self._encode = encode
         self._rules = rules
         self._kept = max(rules.capacity, remembered)
-        self._closed: list[_Token] = []  # of the runs before the open one, the last of them
+        self._closed: list[PlacedToken] = []  # of the runs before the open one, the last of them
         self._dropped = 0  # tokens before those
         self._run = ""
-        self._run_tokens: list[_Token] | None = []  # None: it has grown since it was tokenized
+        self._run_tokens: list[PlacedToken] | None = []  # None: it has grown since it was tokenized
         self._length = 0
         self._judged = 0
         self._before = ""
@@ -111,21 +114,16 @@ class Turn:
         start = 0
         for end in word_ends(text, final=True):
             self._take(text[start:end])
-            if judged_at == "words" or (judged_at == "sentences" and self._ends_here(text, end)):
+            if judged_at == "words" or (
+                judged_at == "sentences" and ends_sentence_or_line(self._before, text, end)
+            ):
                 yield self._windows()
             else:
                 yield []
             start = end
         if judged_at == "sentences":
             yield self._windows()
-        self._before = (self._before + text)[-_LOOK_BACK:]
-
-    def _ends_here(self, text: str, end: int) -> bool:
-        """Whether a sentence or a line ends at ``end``."""
-        if _LINE_END.match(text, end):
-            return True
-        before = self._before + text[max(0, end - _LOOK_BACK) : end]
-        return ends_sentence(before[-_LOOK_BACK:], text[end : end + 4])
+        self._before = (self._before + text)[-LOOK_BACK:]
 
     def _take(self, word: str) -> None:
         if self._run and (word[0].isspace() or len(self._run) + len(word) > MAX_RUN_CHARS):
@@ -148,9 +146,9 @@ class Turn:
         del self._closed[:count]
         self._dropped += count
 
-    def _open_tokens(self) -> list[_Token]:
+    def _open_tokens(self) -> list[PlacedToken]:
         if self._run_tokens is None:
-            self._run_tokens = _placed(self._encode(self._run), self._run, self._length - len(self._run))
+            self._run_tokens = placed(self._encode(self._run), self._run, self._length - len(self._run))
         return self._run_tokens
 
     def _windows(self) -> list[Window]:
@@ -176,7 +174,7 @@ class Turn:
         assert begin >= 0, "a window needs tokens that were let go of"
         return begin
 
-    def _judge(self, tokens: Sequence[_Token]) -> tuple[Span, ...]:
+    def _judge(self, tokens: Sequence[PlacedToken]) -> tuple[Span, ...]:
         spans: list[Span] = []
         for token in tokens:
             # The bytes of one character may be several tokens, and a run may be tokenized otherwise than
@@ -188,10 +186,19 @@ class Turn:
         return tuple(spans)
 
 
-def _placed(encoding: Encoding, run: str, offset: int) -> list[_Token]:
-    tokens: list[_Token] = []
+def ends_sentence_or_line(before: str, text: str, end: int) -> bool:
+    """Whether a sentence or a line ends at ``end`` of ``text``, which follows ``before``."""
+    if _LINE_END.match(text, end):
+        return True
+    before += text[max(0, end - LOOK_BACK) : end]
+    return ends_sentence(before[-LOOK_BACK:], text[end : end + 4])
+
+
+def placed(encoding: Encoding, run: str, offset: int) -> list[PlacedToken]:
+    """The tokens of a run that begins at ``offset`` of its turn, each without the white space around it."""
+    tokens: list[PlacedToken] = []
     for token, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
         after_space = run[start:end].lstrip()
         first = offset + end - len(after_space)
-        tokens.append(_Token(token, first, first + len(after_space.rstrip())))
+        tokens.append(PlacedToken(token, first, first + len(after_space.rstrip())))
     return tokens

@@ -74,10 +74,12 @@ class Composer:
         """The words for ``request``.
 
         Raises:
-            ValueError: the decision's kind has no words (only ``redirect``, ``rewrite``, ``steer`` and
-                ``replace`` speak); asking for them is a fault of the caller.
+            ValueError: the decision's kind has no words (only ``mask``, ``redirect``, ``rewrite``, ``steer``
+                and ``replace`` speak); asking for them is a fault of the caller.
         """
         kind, finding = request.decision.kind, request.decision.finding
+        if kind is Kind.MASK:
+            return self._mask(request)
         voice = _VOICES.get(kind)
         if voice is None:
             raise ValueError(f"{kind.label} has no words")
@@ -113,6 +115,12 @@ class Composer:
         place = name if side == "either" else f"{name}/{side}"
         wording_id = f"{language.language}/{voice}/{place}/{at + 1}"
         return Composition(text.replace("{emergency}", number), wording_id, resources)
+
+    def _mask(self, request: CompositionRequest) -> Composition:
+        """What stands for a masked span: always the same, so that it reads as a mark and not as the answer."""
+        language = self._language(parse_locale(request.locale))
+        name, words = language.mask(request.decision.finding.category)
+        return Composition(words, f"{language.language}/mask/{name}")
 
     def _language(self, locale: Locale) -> Language:
         tags = [tag.lower() for tag in locale.languages]
@@ -201,11 +209,11 @@ def every_composition(
     """
     seen: set[tuple[str, str]] = set()
     languages = composer.languages.values()
-    categories = sorted({x for y in languages for x in (*y.wordings.redirect, *y.wordings.replace)})
+    categories = sorted({x for y in languages for x in (*y.wordings.redirect, *y.wordings.replace, *y.masks)})
     most = max(len(ws) for y in languages for v in _groups(y) for _, ws in v.sides())
     places = dict.fromkeys((*locales, *(language.language for language in languages)))
     voices, severities, roles = (
-        (Kind.REDIRECT, Kind.REPLACE),
+        (Kind.MASK, Kind.REDIRECT, Kind.REPLACE),
         (1, 2, ACUTE_SEVERITY),
         (Role.USER, Role.ASSISTANT),
     )

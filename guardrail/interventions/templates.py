@@ -1,6 +1,7 @@
 """The reviewed wordings, one file a language: what they must be before they may be used.
 
-A language file holds wordings for each kind that speaks (``redirect``, ``replace``) and category. Under
+A language file holds wordings for each kind that speaks (``redirect``, ``replace``) and category, and a
+few words for a ``mask`` of each. Under
 them lies a floor that knows no category: ``any_harm`` serves categories without wordings of their own,
 ``closings`` end a replacement with a way on, ``urgent`` sends people in danger to the emergency number.
 
@@ -30,6 +31,8 @@ Marker = Literal["professional", "trusted_people", "goes_on", "emergency", "comp
 Voice = Literal["redirect", "replace"]
 """The two ways to speak: the answer goes on after a redirect and ends with a replacement."""
 
+MAX_MASK_CHARS = 60
+"""Words that stand for a span stand in the middle of a sentence, a table or a line of code."""
 FLOOR = "any_harm"
 CRISIS = frozenset({"self_harm", "mental_distress"})
 REQUIRED = (FLOOR, "self_harm", "mental_distress", "failure")
@@ -160,7 +163,14 @@ class Language(Record):
     lead_ins: LeadIns
     closings: Texts
     urgent: Texts
+    masks: Mapping[str, Text]
+    """Category to the words that stand for a masked span; one line."""
     wordings: Voices
+
+    def mask(self, category: str) -> tuple[str, str]:
+        """The words for a masked span of ``category``, or the floor's; with the name they go by."""
+        name = category if category in self.masks else FLOOR
+        return name, self.masks[name]
 
     def group(self, voice: Voice, category: str) -> tuple[str, Group]:
         """The wordings for ``category``, or the floor; and the name they go by."""
@@ -214,6 +224,7 @@ _MERGED: Mapping[str, Any] = {
     "labels": {},
     "bridges": {},
     "lead_ins": {},
+    "masks": {},
 }
 """The mappings of two files that are merged key by key; everything else replaces as a whole."""
 
@@ -255,6 +266,7 @@ def check_language(language: Language, source: str) -> None:
     for key, texts in loose.items():
         for at, text in enumerate(texts):
             _check_text(text, {"emergency"} if key == "urgent" else set(), language, f"{key}[{at}]", source)
+    _check_masks(language, source)
     for voice in ("redirect", "replace"):
         groups: Mapping[str, Group] = getattr(language.wordings, voice)
         for category in REQUIRED:
@@ -264,6 +276,18 @@ def check_language(language: Language, source: str) -> None:
                 )
         for category, group in groups.items():
             _check_group(group, category, language, f"wordings.{voice}.{category}", source)
+
+
+def _check_masks(language: Language, source: str) -> None:
+    if FLOOR not in language.masks:
+        raise ConfigError(source, f"masks.{FLOOR}", "is missing; every language needs it")
+    for category, text in language.masks.items():
+        _check_text(text, set(), language, f"masks.{category}", source)
+        if "\n" in text or len(text) > MAX_MASK_CHARS:
+            reason = (
+                f"must be one line of at most {MAX_MASK_CHARS} characters: it stands inside of a sentence"
+            )
+            raise ConfigError(source, f"masks.{category}", reason)
 
 
 def _check_group(group: Group, category: str, language: Language, key: str, source: str) -> None:

@@ -21,6 +21,8 @@ class Run:
     count: int = 0
     start: int = 0
     end: int = 0
+    last: int = 0
+    """Where its last token begins."""
     peak: float = 0.0
     reported: bool = False
 
@@ -32,7 +34,7 @@ class Run:
         if self.count == 0:
             self.start = span.start
         self.count += 1
-        self.end = span.end
+        self.last, self.end = span.start, span.end
         self.peak = max(self.peak, score)
         return self.count >= self.debounce
 
@@ -43,6 +45,16 @@ class Run:
         self.count, self.peak = self.debounce, score
         self.start, self.end = span.start, span.end
         return True
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether it has begun and is too short to be confirmed."""
+        return 0 < self.count < self.debounce
+
+    @property
+    def new(self) -> Span:
+        """What was not part of it when it was confirmed last: all of it, then its last token."""
+        return self.span if self.count <= self.debounce else Span(self.last, self.end)
 
     @property
     def span(self) -> Span:

@@ -4,12 +4,17 @@ Each token updates, per category and severity that it speaks of, a run of consec
 threshold. A run that lasts ``debounce_tokens``, or one exact token, is a finding, reported once; a finding
 asks for the intervention its category and severity name, clamped to the category's floor and ceiling. Of
 several, the most intrusive wins, then the more severe, then the more specific category, then the higher score.
+
+Where the intervention is a mask, one token is a run unless the policy says otherwise, and each is a
+finding of its own, for its own span: who finds card numbers finds them whole, and the second is no less
+secret than the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from guardrail.core.spans import Span
 from guardrail.core.verdicts import (
@@ -40,7 +45,8 @@ class _Tracked:
     rules: CategoryRules
     kinds: dict[int, Kind]  # severity to the clamped intervention
     runs: dict[int, Run]  # severity to its run, most severe first
-    watch: float | None  # None: this category never holds text
+    watch: float | None  # None: this category never holds text by its score
+    calm_below: float  # a score from which on something may be done
 
 
 class LaneJudge:
@@ -61,16 +67,30 @@ class LaneJudge:
         if thresholds is None:
             msg = f"{category}: no thresholds; take them from the pack with rules.with_operating_points"
             raise ValueError(msg)
-        debounce = by_role.debounce_tokens or self._policy.debounce_tokens
         severities = sorted(thresholds, reverse=True)
         kinds = {s: rules.clamp(kind(by_role.interventions[s]), s) for s in severities}
-        acting = [thresholds[s] for s in severities if kinds[s] > Kind.ANNOTATE]
+        debounce = {
+            s: by_role.debounce_tokens or (1 if kinds[s] is Kind.MASK else self._policy.debounce_tokens)
+            for s in severities
+        }
+        # A mask that needs one token has nothing to wait for.
+        acting = [
+            thresholds[s]
+            for s in severities
+            if kinds[s] > Kind.MASK or (kinds[s] is Kind.MASK and debounce[s] > 1)
+        ]
         lowest = min(acting, default=0.0)
         # Never above the lowest threshold: text of a risk that waits to be confirmed must be held.
         watch = min(by_role.watch, lowest) if by_role.watch is not None else _WATCH_SHARE * lowest
-        runs = {int(s): Run(thresholds[s], debounce) for s in severities}
+        runs = {int(s): Run(thresholds[s], debounce[s]) for s in severities}
+        masking = [thresholds[s] for s in severities if kinds[s] is Kind.MASK]
         return _Tracked(
-            category, rules, {int(s): k for s, k in kinds.items()}, runs, watch if acting else None
+            category,
+            rules,
+            {int(s): k for s, k in kinds.items()},
+            runs,
+            watch if acting else None,
+            min([watch] * bool(acting) + masking, default=inf),
         )
 
     def judge(self, token: TokenScore) -> Verdict:
@@ -105,16 +125,26 @@ class LaneJudge:
         """The verdict when no token will follow: a risk that was waiting to be confirmed stands."""
         findings: list[Finding] = []
         for tracked in self._tracked:
-            self._report(tracked, [s for s, run in tracked.runs.items() if run.count], findings)
+            self._report(tracked, [s for s, run in tracked.runs.items() if run.unconfirmed], findings)
         return self._conclude(findings, Level.CLEAR) if findings else CLEAR_VERDICT
 
     def would_clear(self, tokens: Sequence[TokenScore]) -> bool:
         """Whether ``tokens`` would all be CLEAR. Changes nothing."""
         return not self._watch.on and all(
-            tracked.watch is None or (_said(token, tracked.category) or 0.0) < tracked.watch
+            (_said(token, tracked.category) or 0.0) < tracked.calm_below
             for token in tokens
             for tracked in self._tracked
         )
+
+    def prospect(self, token: TokenScore) -> Level:
+        """What a pending token may come to; changes nothing."""
+        level = Level.CLEAR
+        for tracked in self._tracked:
+            score = _said(token, tracked.category)
+            acting = [run.threshold for s, run in tracked.runs.items() if tracked.kinds[s] > Kind.ANNOTATE]
+            if score is not None and acting:
+                level = max(level, Level.ACT if score >= min(acting) else Level.WATCH)
+        return level
 
     def failure(self, reason: str) -> tuple[FailureStance, Decision]:
         """The stance for text that cannot be scored, and what REDIRECT would carry out."""
@@ -130,28 +160,31 @@ class LaneJudge:
             run.start
             for tracked in self._tracked
             for severity, run in tracked.runs.items()
-            if run.count and not run.reported and tracked.kinds[severity] > Kind.ANNOTATE
+            if run.unconfirmed and not run.reported and tracked.kinds[severity] > Kind.ANNOTATE
         ]
         return min(starts, default=None)
 
     def _report(self, tracked: _Tracked, severities: Sequence[int], into: list[Finding]) -> None:
-        """Add a finding for the most severe of ``severities`` unless it was reported before."""
+        """Add a finding for the most severe of ``severities``, which unless it is masked is reported once."""
         if not severities:
             return
         worst = max(severities)
-        if tracked.runs[worst].reported:
-            return
-        for severity, run in tracked.runs.items():
-            run.reported = run.reported or severity <= worst
         run = tracked.runs[worst]
-        into.append(Finding(tracked.category, worst, run.peak, run.span, self._role))
+        if tracked.kinds[worst] is not Kind.MASK:
+            if run.reported:
+                return
+            for severity, lesser in tracked.runs.items():
+                lesser.reported = lesser.reported or severity <= worst
+        into.append(Finding(tracked.category, worst, run.peak, run.new, self._role))
 
     def _conclude(self, findings: Sequence[Finding], level: Level, pending_at: int | None = None) -> Verdict:
         decisions = [self._decide(finding) for finding in findings]
-        best = max(decisions, key=weight)
-        if best.kind is Kind.ALLOW:
-            return Verdict(level, None, findings, pending_at)
-        return Verdict(Level.ACT if best.kind > Kind.ANNOTATE else level, best, findings, pending_at)
+        masks = [decision for decision in decisions if decision.kind is Kind.MASK]
+        others = [decision for decision in decisions if decision.kind not in {Kind.MASK, Kind.ALLOW}]
+        best = max(others, key=weight, default=None)
+        if best is not None and best.kind > Kind.ANNOTATE:
+            level = Level.ACT
+        return Verdict(level, best, masks, findings, pending_at)
 
     def _decide(self, finding: Finding) -> Decision:
         tracked = next(t for t in self._tracked if t.category == finding.category)

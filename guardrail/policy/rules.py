@@ -17,7 +17,7 @@ from guardrail.policy.taxonomy import CATEGORIES
 
 Mode = Literal["enforce", "observe"]
 Severity = Literal[1, 2, 3]
-KindName = Literal["allow", "annotate", "redirect", "replace"]
+KindName = Literal["allow", "annotate", "mask", "redirect", "replace"]
 StanceName = Literal["pass", "hold", "redirect"]
 FinishReason = Literal["stop", "content_filter"]
 
@@ -54,8 +54,8 @@ class RoleRules:
     """Score from which on text is held back; unset: 0.8 times the lowest threshold that intervenes, and
     never more than that threshold. Categories that only annotate never hold text."""
     debounce_tokens: int | None = None
-    """Consecutive tokens over a threshold that make a finding; unset: the policy's. Only for ``assistant``:
-    of a user's turn each complete sentence stands for itself."""
+    """Consecutive tokens over a threshold that make a finding; unset: the policy's, but 1 where the
+    intervention is ``mask``. Only for ``assistant``: of a user's turn each complete sentence stands for itself."""
 
     def __post_init__(self) -> None:
         if not self.interventions:
@@ -108,6 +108,13 @@ class CategoryRules:
             top = self.ceiling.get(severity)
             if top is not None and kind(top) < kind(name):
                 msg = f"severity {severity}: ceiling {top} lies below floor {name}"
+                raise ValueError(msg)
+        for severity, name in (self.user.interventions if self.user is not None else {}).items():
+            if self.clamp(kind(name), severity) is Kind.MASK:
+                msg = (
+                    f"user.interventions: severity {severity} would be masked, but what a user says has reached "
+                    "the model before it is judged; the most that can be done about a span there is annotate"
+                )
                 raise ValueError(msg)
 
     def role(self, role: Role) -> RoleRules | None:

@@ -177,6 +177,7 @@ def _intervention(record: InterventionApplied) -> dict[str, Any]:
         "score": round(record.score, 4),
         "at": record.at,
         "enforced": record.enforced,
+        "withheld_chars": record.withheld_chars,
         "wording": identifier(record.wording),
         "resources": [identifier(resource.id) for resource in record.resources],
         "inserted_chars": len(record.text),

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from guardrail.core import commands as do
 from guardrail.core import events as on
 from guardrail.core.composition import CompositionRequest
+from guardrail.core.spans import Span
 from guardrail.core.stream import GuardedStream
 from guardrail.core.verdicts import Decision
 from guardrail.testing.composers import PlainComposer
-from guardrail.testing.scorers import Scores, score_words
+from guardrail.testing.scorers import Scores, score_phrases, score_words
 
 
 @dataclass
@@ -26,17 +27,25 @@ class LanePlayer:
     Args:
         stream: the lane under test.
         words: what the scripted scorer knows.
+        phrases: what it finds whole.
     """
 
     stream: GuardedStream
     words: Mapping[str, Scores] = field(default_factory=dict)
+    phrases: Mapping[str, Scores] = field(default_factory=dict)
     composer: PlainComposer = field(default_factory=PlainComposer)
     client: str = ""
     """All the client got, inserts included."""
     released: str = ""
     """The upstream text the client got."""
+    position: int = 0
+    """Up to where the upstream's text was released, or masked."""
     inserts: list[do.InsertText] = field(default_factory=list)
+    withheld: list[Span] = field(default_factory=list)
+    """What masks stand for."""
     notes: list[do.Command] = field(default_factory=list)
+    heard: str = ""
+    """The text the scorer was shown."""
     waiting: do.ScoreText | None = None
     """The ``ScoreText`` that is out."""
     timer_s: float | None = None
@@ -53,16 +62,21 @@ class LanePlayer:
                         assert self.waiting is None, "two ScoreText out at a time"
                         self.waiting = command
                     case do.ReleaseText():
-                        assert command.span.start == len(self.released), "released out of order"
+                        assert command.span.start == self.position, "released out of order"
+                        self.position = command.span.end
                         self.released += command.text
                         self.client += command.text
                     case do.ComposeInsert():
                         request = CompositionRequest(command.decision, at_start=command.at_start)
                         events.append(on.InsertComposed(self.composer.compose(request)))
                     case do.InsertText():
-                        assert command.at == len(self.released), "inserted at another place than said"
+                        assert command.at == self.position, "inserted at another place than said"
                         self.inserts.append(command)
                         self.client += command.text
+                    case do.WithholdText(span=span):
+                        assert span.start == self.position, "withheld at another place than released"
+                        self.position = span.end
+                        self.withheld.append(span)
                     case do.WakeAfter(delay_s=delay_s):
                         self.timer_s = delay_s
                     case do.EndLane():
@@ -83,8 +97,21 @@ class LanePlayer:
         wanted, self.waiting = self.waiting, None
         if wanted is None:
             return False
-        self.tell(on.ScoresReceived(tuple(score_words(wanted.text, wanted.span.start, self.words))))
+        assert wanted.span.start == len(self.heard), "the scorer was not shown all of the text"
+        tokens = score_words(wanted.text, wanted.span.start, self.words)
+        tokens += score_phrases(self.heard, wanted.text, self.phrases)
+        if not wanted.tentative:
+            self.heard += wanted.text
+        self.tell(on.ScoresReceived(tuple(tokens)))
         return True
+
+    def fail(self, reason: str = "error") -> None:
+        """The ``ScoreText`` that is out gets no scores."""
+        wanted, self.waiting = self.waiting, None
+        assert wanted is not None, "nothing is out that could fail"
+        if not wanted.tentative:
+            self.heard += wanted.text
+        self.tell(on.ScoringFailed(reason))
 
     def score_all(self) -> None:
         """Answer until nothing is out."""

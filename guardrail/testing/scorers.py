@@ -1,7 +1,9 @@
 """``KeywordScorer``: a scorer without a model, for tests and for trying out policies.
 
-Words given with scores get them, every other word scores 0; in a user's turn a score stays until its end. It obeys the ``Scorer`` protocol to the
-letter: one token a word, spans in code points of the turn, tentative calls leave no trace.
+Words given with scores get them, every other word scores 0; in a user's turn a score stays until its end.
+Phrases are found whole, as a pack finds card numbers: pending until nothing that comes could make more of
+them. It obeys the ``Scorer`` protocol to the letter: one token a word and one a phrase, spans in code
+points of the turn, tentative calls leave no trace.
 """
 
 from __future__ import annotations
@@ -31,11 +33,37 @@ def score_words(text: str, offset: int, words: Mapping[str, Scores]) -> list[Tok
     ]
 
 
+def score_phrases(before: str, text: str, phrases: Mapping[str, Scores]) -> list[TokenScore]:
+    """The phrases in a turn of which ``before`` was scored and ``text`` follows.
+
+    Returns:
+        One token for each place where a phrase begins, the longest one there: known since ``text`` came,
+        or pending. What may yet become a phrase is pending, too, with scores of 0.
+    """
+    whole, known = before + text, len(before)
+    longest = max(map(len, phrases), default=0)
+    tokens: list[TokenScore] = []
+    for start in range(max(0, known - longest), len(whole)):
+        found = max((phrase for phrase in phrases if whole.startswith(phrase, start)), key=len, default="")
+        hoped = _growing(whole[start:], phrases)
+        if hoped or (found and (start >= known or _growing(before[start:], phrases))):
+            end = start + len(found) if found else len(whole)
+            scores = phrases[found] if found else {name: 0.0 for phrase in hoped for name in phrases[phrase]}
+            tokens.append(TokenScore(Span(start, end), dict(scores), pending=bool(hoped)))
+    return tokens
+
+
+def _growing(text: str, phrases: Mapping[str, Scores]) -> list[str]:
+    """The phrases that begin with ``text`` and go on."""
+    return [phrase for phrase in phrases if len(phrase) > len(text) and phrase.startswith(text)]
+
+
 class KeywordScorer:
-    """A scorer that knows some words.
+    """A scorer that knows some words, and some phrases.
 
     Args:
         words: lower-case word to its scores.
+        phrases: phrase, as it is written, to its scores.
         delay_s: called before each answer; how long to take. None answers at once.
         fail: called with the text; true makes the call fail.
     """
@@ -44,10 +72,12 @@ class KeywordScorer:
         self,
         words: Mapping[str, Scores],
         *,
+        phrases: Mapping[str, Scores] | None = None,
         delay_s: Callable[[], float] | None = None,
         fail: Callable[[str], bool] | None = None,
     ) -> None:
         self._words = words
+        self.phrases = phrases or {}
         self.delay_s = delay_s
         self.fail = fail
         self.open_lanes = 0
@@ -60,15 +90,16 @@ class KeywordScorer:
 
     @property
     def categories(self) -> Sequence[str]:
-        """All categories any word scores in."""
-        return sorted({category for scores in self._words.values() for category in scores})
+        """All categories any word or phrase scores in."""
+        known = (*self._words.values(), *self.phrases.values())
+        return sorted({category for scores in known for category in scores})
 
     def open(self) -> LaneScorer:
         """A new, empty conversation."""
         return _KeywordLane(self)
 
     async def score(self, text: str, offset: int) -> list[TokenScore]:
-        """Score one piece, slowly or not at all if so told."""
+        """Score the words of one piece, slowly or not at all if so told."""
         if self.delay_s is not None:
             await asyncio.sleep(self.delay_s())
         if self.fail is not None and self.fail(text):
@@ -79,14 +110,14 @@ class KeywordScorer:
 class _KeywordLane:
     def __init__(self, scorer: KeywordScorer) -> None:
         self._scorer = scorer
-        self._position = 0
+        self._heard = ""  # of this turn
         self._role = Role.ASSISTANT
         self._said: dict[str, float] = {}  # by the user, in this turn
         self._closed = False
         scorer.open_lanes += 1
 
     def begin_turn(self, role: Role) -> None:
-        self._position = 0
+        self._heard = ""
         self._role = role
         self._said = {}
 
@@ -95,9 +126,10 @@ class _KeywordLane:
     ) -> Sequence[TokenScore]:
         if self._closed:
             raise ScoringError("the lane is closed")
-        tokens = await self._scorer.score(text, self._position)
+        tokens = await self._scorer.score(text, len(self._heard))
+        tokens += score_phrases(self._heard, text, self._scorer.phrases)
         if not tentative:
-            self._position += len(text)
+            self._heard += text
         if self._role is Role.USER:
             tokens = [self._remember(token) for token in tokens]
         return tokens if scored else []
@@ -110,7 +142,7 @@ class _KeywordLane:
 
     def fork(self) -> LaneScorer:
         copy = _KeywordLane(self._scorer)
-        copy._position = self._position
+        copy._heard = self._heard
         return copy
 
     def close(self) -> None:

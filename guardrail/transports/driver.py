@@ -39,6 +39,7 @@ from guardrail.transports.outputs import (
     StreamClosed,
     StreamOpening,
     UpstreamStopped,
+    Withheld,
 )
 from guardrail.transports.reporter import StreamReporter, Totals
 from guardrail.transports.services import Services, mode_in_force
@@ -307,6 +308,8 @@ class StreamDriver:
                     case do.InsertText():
                         lane.inserted += len(command.text)
                         self._apply(lane, command.decision, command.at, enforced=True, words=command)
+                    case do.WithholdText(span=span):
+                        self._put(Withheld(lane.name, span.end))
                     case do.NoteDecision(decision=decision, at=at, enforced=enforced):
                         self._apply(lane, decision, at, enforced=enforced)
                     case do.NoteFindings(findings=findings):
@@ -370,6 +373,7 @@ class StreamDriver:
             resources=words.resources if words else (),
             rationale=decision.rationale,
             enforced=enforced,
+            withheld=words.withheld if words else 0,
         )
         self._report.intervened(lane.name, intervention)
         self._put(Inserted(lane.name, intervention))
@@ -378,7 +382,8 @@ class StreamDriver:
         guard = lane.guard
         self._free(lane)
         reason = self._policy.finish_reason if intervened else ""
-        self._put(LaneClosed(lane.name, intervened, guard.arrived - guard.released, reason))
+        withheld = guard.arrived - guard.released + guard.masked
+        self._put(LaneClosed(lane.name, intervened, withheld, reason))
         if intervened and self._works_for_nobody():
             self._stopped = True
             self._put(UpstreamStopped())
@@ -416,7 +421,7 @@ class StreamDriver:
         totals = Totals(
             lanes=len(lanes),
             arrived=sum(lane.guard.arrived for lane in lanes),
-            released=sum(lane.guard.released for lane in lanes),
+            released=sum(lane.guard.released - lane.guard.masked for lane in lanes),
             inserted=sum(lane.inserted for lane in lanes),
         )
         for lane in lanes:

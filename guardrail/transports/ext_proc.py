@@ -42,6 +42,7 @@ from guardrail.transports.outputs import (
     Released,
     StreamClosed,
     StreamOpening,
+    Withheld,
 )
 from guardrail.transports.services import Services
 from guardrail.transports.tasks import spawn
@@ -366,6 +367,8 @@ class _HttpStream:
                 return wire.release(lane, end)
             case Inserted(lane=lane, intervention=intervention) if intervention.text:
                 return wire.insert(lane, intervention.text, messages.metadata(intervention))
+            case Withheld(lane=lane, end=end):
+                return wire.withhold(lane, end)
             case LaneClosed(lane=lane, intervened=intervened, finish_reason=reason):
                 return wire.close(lane, intervened=intervened, finish_reason=reason)
             case StreamClosed():

@@ -55,6 +55,7 @@ def metadata(intervention: Intervention) -> dict[str, object]:
         "category": intervention.category,
         "severity": intervention.severity,
         "at": intervention.at,
+        "withheld": intervention.withheld,
         "resources": [resource.id for resource in intervention.resources],
     }
 

@@ -26,6 +26,7 @@ from guardrail.transports.outputs import (
     StreamClosed,
     StreamOpening,
     UpstreamStopped,
+    Withheld,
 )
 
 # The limits stand in guardrail.proto, too: a client may rely on them.
@@ -160,8 +161,8 @@ def opened(stream_id: str, policy: str, mode: str, pack: str) -> pb.GuardRespons
     return pb.GuardResponse(opened=message)
 
 
-def response(output: Output) -> pb.GuardResponse:
-    """``output`` as the client gets it."""
+def response(output: Output) -> pb.GuardResponse | None:
+    """``output`` as the client gets it; None where it need not be told."""
     match output:
         case Released(lane, text, end):
             return pb.GuardResponse(released=pb.Released(lane=lane, text=text, end=end))
@@ -174,6 +175,8 @@ def response(output: Output) -> pb.GuardResponse:
                 lane=lane, intervened=intervened, withheld=withheld, finish_reason=finish_reason
             )
             return pb.GuardResponse(lane_closed=lane_closed)
+        case Withheld():
+            return None
         case UpstreamStopped():
             return pb.GuardResponse(stop_upstream=pb.StopUpstream())
         case StreamClosed():
@@ -217,6 +220,7 @@ def _intervention(lane: str, intervention: Intervention) -> pb.Intervention:
         rationale=intervention.rationale,
         enforced=intervention.enforced,
         wording=intervention.wording,
+        withheld=intervention.withheld,
     )
 
 

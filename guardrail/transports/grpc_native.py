@@ -173,7 +173,9 @@ class GuardrailServicer(pb_grpc.GuardrailServiceServicer):
 
     async def _write_outputs(self, context: _Context, driver: StreamDriver) -> None:
         async for output in driver.outputs():
-            await self._write(context, messages.response(output))
+            message = messages.response(output)
+            if message is not None:
+                await self._write(context, message)
             if isinstance(output, StreamClosed):
                 return
         raise RuntimeError("the driver ended without closing its stream")

@@ -1,7 +1,8 @@
 """What a driver hands its transport, in the order in which it must reach the client.
 
-Transports turn these into bytes of their protocol. ``Released`` spans of a lane are contiguous and in
-order; an ``Inserted`` stands exactly between what was released before it and after it.
+Transports turn these into bytes of their protocol. ``Released`` spans of a lane are in order, and
+contiguous but for what masks stand for; an ``Inserted`` stands exactly between what was released before it
+and after it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Intervention:
     severity: int
     score: float
     at: int
-    """Code points of the lane's upstream text released before it."""
+    """Its place in the lane's upstream text: what stands before was released or masked."""
     text: str
     """The exact inserted text, joining white space included; "" for annotate."""
     wording: str
@@ -54,6 +55,8 @@ class Intervention:
     resources: Sequence[Resource]
     rationale: str
     enforced: bool
+    withheld: int = 0
+    """Code points of upstream text, from ``at`` on, that a mask's words stand for; ``Withheld`` follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Released:
     lane: str
     text: str
     end: int
-    """Code points of the lane released so far, this included."""
+    """Where it ends in the lane's upstream text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,15 @@ class Inserted:
 
     lane: str
     intervention: Intervention
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Upstream text of a lane, for which words of ours stand, will never reach the client."""
+
+    lane: str
+    end: int
+    """Where it ends in the lane's upstream text; it continues what was released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +127,4 @@ class StreamClosed:
     """Where text stood that nobody scored, to its code points (invariant 7)."""
 
 
-Output = Released | Inserted | FindingNoted | LaneClosed | UpstreamStopped | StreamClosed
+Output = Released | Inserted | Withheld | FindingNoted | LaneClosed | UpstreamStopped | StreamClosed

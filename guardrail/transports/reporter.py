@@ -103,6 +103,7 @@ class StreamReporter:
                 done.rationale,
                 done.enforced,
                 now - self._found_at.get(done.category, now),
+                done.withheld,
             ),
         )
 

@@ -43,22 +43,24 @@ class _Answer:
     closed: bool = False
     finish_reason: str = ""
     """Set where an intervention ended it."""
-    inserts: list[tuple[int, str]] = field(default_factory=list)
-    """Words of ours and the code point they stand at, in order."""
+    pieces: list[str] = field(default_factory=list)
+    """What leaves of the answer, up to ``told``, words of ours included."""
+    told: int = 0
+    """Up to which code point the upstream's text is told, or withheld."""
+
+    def tell(self, end: int) -> None:
+        """What was released is told; from there to ``end`` nothing ever will be."""
+        self.pieces.append(self.text[self.told : self.released])
+        self.told = self.released = max(self.released, end)
 
     @property
     def changed(self) -> bool:
-        return bool(self.inserts or self.finish_reason) or self.released < len(self.text)
+        return bool(self.pieces or self.finish_reason) or self.released < len(self.text)
 
     def rewritten(self) -> dict[str, Any]:
         """The choice as the client gets it."""
         if not self.changed:
             return self.choice
-        pieces, begin = [], 0
-        for at, words in self.inserts:
-            pieces += [self.text[begin:at], words]
-            begin = at
-        pieces.append(self.text[begin : self.released])
         message, choice = self.choice.get("message"), dict(self.choice)
         message = dict(message) if isinstance(message, dict) else {"role": "assistant"}
         if self.finish_reason:
@@ -70,7 +72,8 @@ class _Answer:
             }
             choice = {key: value for key, value in choice.items() if key in _KEPT}
             choice["finish_reason"] = self.finish_reason
-        message["content"] = "".join(pieces)
+        message["content"] = "".join((*self.pieces, self.text[self.told : self.released]))
+        choice.pop("token_ids", None)  # vLLM's, of the text as it was
         return {"finish_reason": "stop", **choice, "message": message, "logprobs": None}
 
 
@@ -182,8 +185,16 @@ class ChatCompletionBody:
         """Our own text, after what the answer has released; nothing on a closed lane."""
         answer = self._answer(lane)
         if not answer.closed:
-            answer.inserts.append((answer.released, text))
+            answer.tell(answer.released)
+            answer.pieces.append(text)
             self._notes.append(dict(metadata))
+        return self.drain()
+
+    def withhold(self, lane: str, end: int) -> bytes:
+        """The answer's text up to ``end`` that was not released is left out; nothing on a closed lane."""
+        answer = self._answer(lane)
+        if not answer.closed:
+            answer.tell(min(end, len(answer.text)))
         return self.drain()
 
     def close(self, lane: str, *, intervened: bool, finish_reason: str) -> bytes:

@@ -4,8 +4,8 @@ Rule 1: an event leaves, byte for byte, when every text in it was released, ever
 closed, and every event before it has left.
 Rule 2: bytes of our own are written for these reasons only: words of ours are a chunk, and name the role
 in the upstream's place where they come first; an event is cut in two where they come inside its text; an
-event loses what must not leave, which is what a lane withheld, and all of a lane that an intervention
-closed; such a lane gets a finish chunk; a stream that interventions ended gets usage and ``[DONE]``.
+event loses what must not leave, which is what a lane withheld, at its end or for words of ours, and all of
+a lane that an intervention closed; such a lane gets a finish chunk; a stream that interventions ended gets usage and ``[DONE]``.
 Rule 3: what is ours stands in the queue like everything else. It never pushes out what is held on
 another lane, and waits where that lane's text stands before it.
 
@@ -283,6 +283,17 @@ class ChatCompletionsStream:
             for item in self._queue:
                 self._change(item, here, Share.without_role)
         self._queue.insert(at, self._chunk(here, delta, None, {"guardrail": dict(metadata)}))
+        return self.drain()
+
+    def withhold(self, lane: str, end: int) -> bytes:
+        """The lane's text up to ``end`` is taken out of the events that carry it; nothing on a closed lane."""
+        here = self._lane(lane)
+        if not here.closed:
+            end = min(end, here.arrived)
+            self._place(here)  # cuts the event in two where the lane's released text ends
+            for item in self._queue:
+                self._change(item, here, lambda share: share.masked(end))
+            here.released = max(here.released, end)
         return self.drain()
 
     def close(self, lane: str, *, intervened: bool, finish_reason: str) -> bytes:

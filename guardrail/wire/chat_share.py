@@ -65,6 +65,15 @@ class Share:
             delta["content"] = self.choice["delta"]["content"][at - self.start :]
         return replace(self, start=at, choice={**self.choice, "delta": delta, "logprobs": None})
 
+    def masked(self, end: int) -> Share:
+        """The same without its text up to ``end``, if that was not released: words of ours stand for it."""
+        at = min(self.end, end)
+        if not self.lane.released <= self.start < at:
+            return self
+        rest = self.after(at)
+        # vLLM can send the tokens beside the text that they make (``return_token_ids``).
+        return replace(rest, choice={key: value for key, value in rest.choice.items() if key != "token_ids"})
+
     def withheld(self) -> Share:
         """The same without the text that was not released."""
         end = min(self.end, self.lane.released)

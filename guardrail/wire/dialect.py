@@ -89,12 +89,16 @@ class ResponseStream(Protocol):
     def release(self, lane: str, end: int) -> bytes:
         """The lane's text may go out up to code point ``end``; the bytes that may now be sent.
 
-        Releases only ever extend the prefix that was released: no text is skipped.
+        Releases only ever extend what was released or withheld: no text is skipped.
         """
         ...
 
     def insert(self, lane: str, text: str, metadata: Mapping[str, object]) -> bytes:
         """Our own text, right after what the lane has released; the bytes that may now be sent."""
+        ...
+
+    def withhold(self, lane: str, end: int) -> bytes:
+        """The lane's text up to code point ``end`` that was not released never leaves; what follows may."""
         ...
 
     def close(self, lane: str, *, intervened: bool, finish_reason: str) -> bytes:

@@ -9,10 +9,10 @@ import pytest
 
 from guardrail.app import offline
 from guardrail.errors import InputError, ScoringError
-from guardrail.policy.rules import Timing
+from guardrail.policy.rules import CategoryRules, Timing
 from guardrail.testing.chunking import by_character, randomly, three_ways, whole
 from guardrail.testing.scorers import KeywordScorer
-from tests.app.helpers import WORDS, read_answers, services, write_rows
+from tests.app.helpers import WORDS, read_answers, rules, services, write_rows
 
 CALM = {"mental_distress": 0.0, "sexual": 0.0, "violence": 0.0}
 
@@ -159,6 +159,32 @@ async def test_a_redirected_stream_goes_on(run):
     assert answer["client_text"] == "One is said. \n\n[redirect mental_distress]\n\nTwo is."
     assert (answer["released_before"], answer["withheld"], answer["finish_reason"]) == (13, 0, "stop")
     assert [done["kind"] for done in answer["interventions"]] == ["redirect"]
+
+
+async def test_a_masked_span_is_replayed_to_the_contract(run):
+    masking = services(
+        scorer=KeywordScorer(WORDS, phrases={"4111 1111": {"privacy_pii": 0.9}}),
+        categories={"privacy_pii": CategoryRules(assistant=rules({2: "mask"}, {2: 0.5}))},
+    )
+    for cut in (whole, by_character):
+        (answer,) = await run(offline.replay, [stream("Pay by 4111 1111 now", cut=cut)], using=masking)
+        assert answer == {
+            "id": "s",
+            "client_text": "Pay by [mask privacy_pii] now",
+            "released_before": 7,
+            "interventions": [
+                {
+                    "kind": "mask",
+                    "category": "privacy_pii",
+                    "severity": 2,
+                    "at": 7,
+                    "text": "[mask privacy_pii]",
+                    "resources": [],
+                }
+            ],
+            "finish_reason": "stop",
+            "withheld": 9,
+        }
 
 
 async def test_an_annotation_is_listed_and_changes_no_text(run):

@@ -14,6 +14,13 @@ WORDS = {
     "odd": {"sexual": 0.9},  # noted
     "vile": {"hate_harassment": 0.9},  # ends the answer where it comes twice, or last
 }
+PHRASES = {
+    "4111 1111 1111": {"privacy_pii": 0.9},  # masked, whole
+    "4111 1111 1111 2222": {"privacy_pii": 0.9},
+    "1111 2222 end": {"privacy_pii": 0.9},  # overlaps both
+    "me@sea.org": {"privacy_pii": 0.9},
+}
+MASK = "[mask privacy_pii]"
 REDIRECT = "[redirect mental_distress]"
 REPLACE = "[replace violence]"
 
@@ -32,6 +39,7 @@ def policy(**changes) -> Policy:
             "mental_distress": CategoryRules(user=_rules(1, "redirect"), assistant=_rules(1, "redirect")),
             "violence": CategoryRules(user=_rules(3, "replace"), assistant=_rules(3, "replace")),
             "sexual": CategoryRules(user=_rules(1, "annotate"), assistant=_rules(1, "annotate")),
+            "privacy_pii": CategoryRules(assistant=RoleRules(thresholds={1: 0.7}, interventions={1: "mask"})),
             "hate_harassment": CategoryRules(assistant=_rules(2, "replace", debounce=2)),
         },
         "hold_back": HoldBackRules(settle_tokens=2),
@@ -69,7 +77,7 @@ class Scenario:
     def outcome(self) -> str:
         return (
             "intervened"
-            if any(REDIRECT in t or "[replace" in t for t in self.shown.values())
+            if any(mark in t for t in self.shown.values() for mark in (MASK, REDIRECT, "[replace"))
             else "completed"
         )
 
@@ -169,6 +177,48 @@ SCENARIOS: Mapping[str, Scenario] = {
         ("replace", "violence", 44),
         ends=True,
         findings=2,
+    ),
+    "a masked span": _one(
+        "Pay with 4111 1111 1111, please.", f"Pay with {MASK}, please.", ("mask", "privacy_pii", 9), findings=1
+    ),
+    "masked spans and nothing else": _one(
+        "4111 1111 1111 2222me@sea.org",
+        f"{MASK}{MASK}",
+        ("mask", "privacy_pii", 0),
+        ("mask", "privacy_pii", 19),
+        findings=2,
+    ),
+    "masked spans that overlap": _one(
+        "It is 4111 1111 1111 2222 end. On.", f"It is {MASK}. On.", ("mask", "privacy_pii", 6), findings=2
+    ),
+    "half a span is nothing": _one("It is 4111 1111 and me@sea", "It is 4111 1111 and me@sea"),
+    "a masked span in a code block": _one(
+        "So:\n\n```\npay me@sea.org now\n```\n",
+        f"So:\n\n```\npay {MASK} now\n```\n",
+        ("mask", "privacy_pii", 12),
+        findings=1,
+    ),
+    "a masked span, a redirect and a replacement": _one(
+        "You sound sad, me@sea.org says. Right. Now stab him.",
+        f"You sound sad, {MASK} says. \n\n{REDIRECT}\n\nRight. Now…\n\n{REPLACE}",
+        ("redirect", "mental_distress", 32),
+        ("mask", "privacy_pii", 15),
+        ("replace", "violence", 42),
+        ends=True,
+        findings=3,
+    ),
+    "masked spans on two lanes": Scenario(
+        {0: "It is me@sea.org or so.", 1: "Or 4111 1111 1111."},
+        {0: f"It is {MASK} or so.", 1: f"Or {MASK}."},
+        (("mask", "privacy_pii", 6), ("mask", "privacy_pii", 3)),
+        findings=2,
+    ),
+    "a masked span, observed": _one(
+        "Pay with 4111 1111 1111, please.",
+        "Pay with 4111 1111 1111, please.",
+        ("mask", "privacy_pii", 9),
+        policy=policy(mode="observe"),
+        findings=1,
     ),
     "one lane of two replaced": Scenario(
         {0: "Then stab him.", 1: "Boil the water. Serve."},

@@ -20,7 +20,7 @@ from guardrail.transports.ext_proc import ExtProcServicer
 from guardrail.transports.grpc_native import GuardrailServicer
 from guardrail.transports.services import Services
 from tests.conformance.fake_envoy import POST, FakeEnvoy
-from tests.conformance.scenarios import SCENARIOS, WORDS, Scenario
+from tests.conformance.scenarios import PHRASES, SCENARIOS, WORDS, Scenario
 
 
 @dataclass
@@ -66,7 +66,7 @@ async def open_house():
     servers = []
 
     async def open_(scenario: Scenario) -> House:
-        scorer = KeywordScorer(WORDS, fail=scenario.fail)
+        scorer = KeywordScorer(WORDS, phrases=PHRASES, fail=scenario.fail)
         services = Services(scorer, scenario.policy, PlainComposer(), Ledger(), time.monotonic)
         server = grpc.aio.server()
         GuardrailServicer(services).attach(server)

@@ -14,7 +14,7 @@ from guardrail.policy.judge import LaneJudge
 from guardrail.policy.rules import CategoryRules, HoldBackRules, Policy, RoleRules
 from guardrail.testing.chunking import by_character, randomly, whole
 from guardrail.testing.playbook import LanePlayer
-from guardrail.testing.scorers import score_words
+from guardrail.testing.scorers import score_phrases, score_words
 
 WORDS = {
     "murk": {"violence": 0.5},  # watched, never acted on
@@ -23,6 +23,28 @@ WORDS = {
     "tears": {"mental_distress": 0.9},  # redirects
     "odd": {"sexual": 0.9},  # annotated
 }
+PHRASES = {  # found whole: of each the beginning is pending
+    "4111 1111 1111": {"privacy_pii": 1.0},  # masked
+    "4111 1111 1111 2222": {"privacy_pii": 0.9},  # more of the same
+    "1111 2222 3333 end.": {"privacy_pii": 0.9},  # overlaps both, and ends a sentence
+    "key=abc": {"privacy_pii": 0.9},
+    "key=abc\n  def": {"privacy_pii": 0.9},
+    "me@sea.org": {"privacy_pii": 0.9, "mental_distress": 0.9},  # masked, and help is offered
+    "me@sea": {"privacy_pii": 0.1},  # harmless
+    "rm -rf the river": {"cyber": 0.9},  # ends the answer
+}
+FRAGMENTS = [
+    "4111 ",
+    "4111 1111 ",
+    "1111 ",
+    " 2222",
+    "3333 end.",
+    "key=",
+    "key=abc\n",
+    "me@",
+    "rm -rf ",
+    "rm -rf the ",
+]
 VOCABULARY = [
     "the", "a", "river", "walks", "slowly", "and", "then", "Dr.", "3.5", "naïve", "日本", "语", "。", "e.g.",
     "end.", "stop!", "why?", "- item", "1. first", "\n", "\n\n", "```\ncode\n```\n", "| a | b |", "🙂", "(so)",
@@ -41,6 +63,12 @@ def policy(**changes) -> Policy:
         ),
         "mental_distress": CategoryRules(
             assistant=RoleRules(thresholds={1: 0.8}, interventions={1: "redirect"}, debounce_tokens=1),
+        ),
+        "privacy_pii": CategoryRules(
+            assistant=RoleRules(thresholds={1: 0.8}, interventions={1: "mask"}),
+        ),
+        "cyber": CategoryRules(
+            assistant=RoleRules(thresholds={1: 0.8}, interventions={1: "replace"}, debounce_tokens=1),
         ),
         "sexual": CategoryRules(
             assistant=RoleRules(thresholds={1: 0.8}, interventions={1: "annotate"}, debounce_tokens=1),
@@ -72,13 +100,45 @@ def random_text(lots: random.Random, *, risky: bool) -> str:
     return text
 
 
+def random_entities(lots: random.Random, *, risky: bool) -> str:
+    """Text with phrases whole, half, side by side and inside each other."""
+    phrases = [phrase for phrase, scores in PHRASES.items() if risky or "privacy_pii" in scores]
+    words = VOCABULARY[:-1] + 6 * [*phrases, *FRAGMENTS] + (["doom", "tears"] if risky else [])
+    text = ""
+    for _ in range(lots.randint(0, 25)):
+        text += lots.choice(words) + lots.choice(["", "", " ", " ", "\n"])
+    return text
+
+
+def masked(text: str) -> str:
+    """What a client must get of ``text``, in which nothing but spans to mask is found."""
+    shown, begin = "", 0
+    for span in masked_spans(text):
+        shown += text[begin : span.start] + "[mask privacy_pii]"
+        begin = span.end
+    return shown + text[begin:]
+
+
+def masked_spans(text: str) -> list[Span]:
+    """Where text must be masked; what overlaps is one."""
+    spans: list[Span] = []
+    for token in score_phrases("", text, PHRASES):
+        if token.scores.get("privacy_pii", 0) < 0.8:
+            continue
+        if spans and token.span.start < spans[-1].end:
+            spans[-1] = Span(spans[-1].start, max(spans[-1].end, token.span.end))
+        else:
+            spans.append(token.span)
+    return spans
+
+
 def user_redirect() -> Decision:
     return Decision(Kind.REDIRECT, Finding("self_harm", 2, 0.9, Span(0, 3), Role.USER), "test")
 
 
 def play(stream: GuardedStream, text: str, cut: str, lots: random.Random, decisions=()) -> LanePlayer:
     """Play ``text``, cut and scored in one of many ways, the prompt judged sooner or later."""
-    player = LanePlayer(stream, WORDS)
+    player = LanePlayer(stream, WORDS, PHRASES)
     chunks = {"whole": whole, "characters": by_character}.get(
         cut, lambda t: randomly(t, lots.randint(0, 9999))
     )(text)
@@ -100,7 +160,9 @@ def play(stream: GuardedStream, text: str, cut: str, lots: random.Random, decisi
 
 def watermarks(player: LanePlayer) -> None:
     stream = player.stream
-    assert len(player.released) == stream.released, "invariant 1: released is what the client got"
+    assert len(player.released) == stream.released - stream.masked, (
+        "invariant 1: released is what the client got"
+    )
     assert stream.released <= stream.cleared <= stream.arrived, "invariant 1"
 
 
@@ -134,7 +196,7 @@ def released_was_scored(stream_class: type[GuardedStream], seed: int) -> None:
 def chunking_is_not_meaning(stream_class: type[GuardedStream], seed: int) -> None:
     """Invariant 3: same client view however the text was cut and whenever its scores came."""
     lots = random.Random(seed)
-    text = random_text(lots, risky=bool(seed % 2))
+    text = (random_text if seed % 5 < 3 else random_entities)(lots, risky=bool(seed % 2))
     decisions = [user_redirect()] if seed % 3 == 0 else []
     views = []
     for cut in ("whole", "characters", "random", "random"):
@@ -154,6 +216,41 @@ def nothing_is_lost(stream_class: type[GuardedStream], seed: int) -> None:
     assert not player.ended.intervened
     if not player.inserts:
         assert player.client == text, "invariant 4: bytes were added"
+
+
+def no_half_leaves(stream_class: type[GuardedStream], seed: int) -> None:
+    """Invariants 2 and 4: a masked span leaves nothing behind and takes nothing with it, at no moment."""
+    lots = random.Random(seed)
+    text = random_entities(lots, risky=False)
+    for risk, calm in {"grim": "calm", "river": "lake", "me@sea.org": "me@sea.com"}.items():
+        text = text.replace(risk, calm)
+    expected = masked(text)
+    player = LanePlayer(make(stream_class), WORDS, PHRASES)
+    player.begin()
+    for chunk in randomly(text, seed, mean_chars=1 + seed % 9):
+        player.chunk(chunk)
+        for move in lots.choices((player.score, player.wake), k=lots.randint(0, 3)):
+            move()
+            assert expected.startswith(player.client), "invariant 2: part of a masked span was released"
+        watermarks(player)
+    player.play([])
+    watermarks(player)
+    assert player.client == expected, "invariant 4: text was lost"
+    assert player.ended is not None
+    assert not player.ended.intervened
+
+
+def nothing_masked_leaves(stream_class: type[GuardedStream], seed: int) -> None:
+    """Invariant 2: whatever else is done in a stream, no character of a span to be masked leaves."""
+    lots = random.Random(seed)
+    text = random_entities(lots, risky=True)
+    player = play(make(stream_class), text, "random", lots, [user_redirect()] if seed % 2 else [])
+    hidden = {at for span in masked_spans(text) for at in range(span.start, span.end)}
+    withheld = {at for span in player.withheld for at in range(span.start, span.end)}
+    left = set(range(player.position)) - withheld
+    assert not hidden & left, "invariant 2: part of a masked span was released"
+    assert withheld <= hidden, "invariant 4: text was masked that nobody found"
+    assert player.released == "".join(text[at] for at in sorted(left))
 
 
 def ends_once(stream_class: type[GuardedStream], seed: int) -> None:
@@ -183,4 +280,12 @@ def pending_risk_stays_held(stream_class: type[GuardedStream], seed: int) -> Non
     assert player.inserts[-1].at <= text.index("doom"), "invariant 2: part of a finding was released"
 
 
-ALL = (pending_risk_stays_held, released_was_scored, chunking_is_not_meaning, nothing_is_lost, ends_once)
+ALL = (
+    pending_risk_stays_held,
+    released_was_scored,
+    chunking_is_not_meaning,
+    nothing_is_lost,
+    no_half_leaves,
+    nothing_masked_leaves,
+    ends_once,
+)

@@ -101,8 +101,7 @@ def test_invariant_5_any_order_of_events_ends_a_lane_exactly_once(text, cuts, mo
         elif move == 3:
             player.tell(on.ScoringDelayed())
         elif move == 4 and player.waiting:
-            player.waiting = None
-            player.tell(on.ScoringFailed("error"))
+            player.fail()
         elif move == 5:
             player.tell(on.PromptJudged())
         assert player.stream.released <= player.stream.cleared <= player.stream.arrived, "invariant 1"

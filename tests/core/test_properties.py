@@ -67,8 +67,43 @@ MUTANTS = {
     ),
     "invariant 2: a word without a token frees a risk that waits to be confirmed": (
         "            self._place_redirect(start, word)\n",
-        "            self._place_redirect(start, word)\n            self._pending_at = None\n",
+        "            self._place_redirect(start, word)\n            self._unconfirmed_at = None\n",
         properties.pending_risk_stays_held,
+    ),
+    "invariant 2: words are judged though what comes may make them part of something": (
+        "            if pending_at is not None and pending_at < end:\n                break\n",
+        "",
+        properties.no_half_leaves,
+    ),
+    "invariant 2: the open word leaves though it is pending": (
+        " and not any(map(self._waits_for, tokens))",
+        "",
+        properties.no_half_leaves,
+    ),
+    "invariant 2: at the end what is pending is let go": (
+        "        self._settle_pending()\n        if self._terminal:\n            return\n        self._settled",
+        "        self._pending = ()\n        self._judge_words(())\n        self._settled",
+        properties.no_half_leaves,
+    ),
+    "invariant 2: a replacement stands in the middle of a mask": (
+        "            place = min(place, self._inserts.pop().at)",
+        "            self._inserts.pop()",
+        properties.nothing_masked_leaves,
+    ),
+    "invariant 3: a mask does not wait for what overlaps it": (
+        "            if first is None or (first.is_mask and limit < first.until):\n",
+        "            self._text.clear(first.until if first else 0)\n            if first is None:\n",
+        properties.no_half_leaves,
+    ),
+    "invariant 3: what is found late is judged as it comes": (
+        "sorted((*self._tokens, *tokens), key=lambda t: (t.span.start, -t.span.end))",
+        "[*self._tokens, *tokens]",
+        properties.no_half_leaves,
+    ),
+    "invariant 4: a mask takes the text behind it along": (
+        "            self._withhold(insert.until)\n        if insert.terminal",
+        "            self._withhold(self._text.cleared)\n        if insert.terminal",
+        properties.no_half_leaves,
     ),
     "invariant 5: the end is said without our words": (
         "        if insert.terminal:\n            self._close(intervened=True)",

@@ -583,7 +583,7 @@ def test_observing_does_not_end_before_everything_was_scored():
 def test_observing_lets_failed_text_pass_whatever_the_stance(stance):
     player = player_of(enforce=False, on_failure=stance.value)
     player.chunk("one two ")
-    fail(player)
+    player.fail()
     player.play(["three."])
     assert player.client == "one two three."
     assert do.NoteUnscanned(7, "error") in player.notes
@@ -592,16 +592,10 @@ def test_observing_lets_failed_text_pass_whatever_the_stance(stance):
 # -- when scoring fails (invariants 6 and 7) -----------------------------------------------------
 
 
-def fail(player: LanePlayer, reason: str = "error") -> None:
-    assert player.waiting is not None
-    player.waiting = None
-    player.tell(on.ScoringFailed(reason))
-
-
 def test_invariant_6_pass_lets_failed_text_go_and_invariant_7_says_so():
     player = player_of(on_failure="pass")
     player.chunk("one two ")
-    fail(player)
+    player.fail()
     assert player.client == "one two"
     assert player.notes == [
         do.NoteFailure("error", FailureStance.PASS, Span(0, 7)),
@@ -641,13 +635,13 @@ def test_what_is_given_up_on_is_not_said_twice():
     player = player_of(on_failure="pass")
     player.chunk("one two ")
     player.tell(on.ScoringDelayed())
-    fail(player, "late")
+    player.fail("late")
     assert [note for note in player.notes if isinstance(note, do.NoteFailure)] == [
         do.NoteFailure("late", FailureStance.PASS, Span(0, 7))
     ]
     assert unscanned(player) == [(8, "late")]
     player.chunk("three ")  # what comes later is asked for again
-    fail(player, "overload")
+    player.fail("overload")
     assert unscanned(player) == [(8, "late"), (5, "overload")]
     assert player.client == "one two three"
 
@@ -655,7 +649,7 @@ def test_what_is_given_up_on_is_not_said_twice():
 def test_scoring_goes_on_behind_what_passed():
     player = player_of(on_failure="pass")
     player.chunk("doom doom ")
-    fail(player, "overload")
+    player.fail("overload")
     player.chunk("all is well. ")
     player.score()
     assert player.client == "doom doom all is well."
@@ -698,7 +692,7 @@ def test_pass_holds_a_bounded_amount_when_scoring_dies_on_a_watched_lane():
     for _ in range(60):
         player.chunk("word ")
         if player.waiting:
-            fail(player)
+            player.fail()
     assert player.stream.arrived - player.stream.released < 100
 
 
@@ -716,7 +710,7 @@ def test_invariant_6_redirect_ends_the_answer_where_it_was_last_cleared():
     player = player_of(on_failure="redirect")
     step(player, "It is said. ")
     player.chunk("one two ")
-    fail(player, "overload")
+    player.fail("overload")
     assert player.client == f"It is said.\n\n{FAILED}"
     assert player.ended == do.EndLane(intervened=True)
     assert player.notes == [do.NoteFailure("overload", FailureStance.REDIRECT, Span(11, 19))]
@@ -726,7 +720,7 @@ def test_invariant_6_hold_withholds_failed_text_and_ends_constructively_at_the_e
     player = player_of(on_failure="hold")
     step(player, "It is said. ")
     player.chunk("one two ")
-    fail(player)
+    player.fail()
     player.chunk("three ")
     assert (player.client, player.waiting) == ("It is said.", None)
     player.tell(on.LaneFinished())

@@ -7,7 +7,7 @@ from guardrail.core.verdicts import CLEAR_VERDICT, Kind, Level
 
 def test_interventions_are_ordered_from_least_to_most_intrusive():
     labels = [kind.label for kind in sorted(Kind)]
-    assert labels == ["allow", "annotate", "guide", "redirect", "rewrite", "steer", "replace", "stop"]
+    assert labels == ["allow", "annotate", "guide", "mask", "redirect", "rewrite", "steer", "replace", "stop"]
 
 
 def test_a_decision_outranks_watching_and_watching_outranks_calm():

@@ -20,6 +20,7 @@ from guardrail.engine.cache import Geometry
 from guardrail.engine.causal import CausalScorer
 from guardrail.engine.causal_session import StepInput, StepOutput
 from guardrail.engine.pack import load_pack
+from tests.engine.chat_packs import CHATML_ROLES, chat_tokenizer
 from tests.engine.window_packs import toy_tokenizer, write_window_pack
 
 CATEGORIES = ("crime", "self_harm")
@@ -60,10 +61,10 @@ class ToyNetwork:
         return StepOutput(logits, -new_values.swapaxes(-1, -2), new_values)
 
 
-def write_toy_pack(directory: Path, **changes) -> Path:
+def write_toy_pack(directory: Path, tokenizer=None, /, **changes) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "model.onnx").write_bytes(b"not a network")
-    toy_tokenizer().save(str(directory / "tokenizer.json"))
+    (tokenizer or toy_tokenizer()).save(str(directory / "tokenizer.json"))
 
     def entry(file, **more):
         return {"file": file, "sha256": hashlib.sha256((directory / file).read_bytes()).hexdigest(), **more}
@@ -115,6 +116,17 @@ def write_pack():
 @pytest.fixture(scope="session")
 def toy_pack(tmp_path_factory):
     return load_pack(write_toy_pack(tmp_path_factory.mktemp("packs") / "toy"))
+
+
+@pytest.fixture(scope="session")
+def write_chat_pack():
+    """As ``write_pack``, with turns as in ChatML and a tokenizer that looks beyond words."""
+
+    def write(directory, **changes):
+        options = {"roles": CHATML_ROLES, "start_token": None, "tokenization": "runs", **changes}
+        return write_toy_pack(directory, chat_tokenizer(), **options)
+
+    return write
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def test_a_pack_is_read_as_its_manifest_says(write_pack, tmp_path):
 
     assert (pack.name, pack.version, pack.family, pack.license) == ("toy", "1", "causal", "Apache-2.0")
     assert pack.categories == ("crime", "self_harm")
-    assert pack.roles[Role.ASSISTANT] == RoleInput("[unused2]", 1)
+    assert pack.roles[Role.ASSISTANT] == RoleInput(("[unused2]",), 1)
     assert pack.roles[Role.SYSTEM].head is None
     assert pack.judged == {Role.USER, Role.ASSISTANT}
     assert pack.calibration[Role.USER]["crime"] == CalibrationLine(0.02, -1.0)

@@ -51,6 +51,19 @@ def prose(text: str) -> str:
 # Everything that can be said
 
 
+def test_a_mask_is_a_few_words_that_never_vary() -> None:
+    first = compose("payment_card", Kind.MASK, locale="de-AT")
+    assert first == Composition("[Kartennummer entfernt]", "de/mask/payment_card")
+    again = request("payment_card", Kind.MASK, locale="de-AT", earlier_texts=[first.text], at_start=True)
+    assert COMPOSER.compose(again) == first
+    assert compose("violence", Kind.MASK, locale="fr").text == "[removed]"
+    assert {c.wording for r, c in EVERY if r.decision.kind is Kind.MASK} == {
+        f"{name}/mask/{category}"
+        for name, language in COMPOSER.languages.items()
+        for category in language.masks
+    }
+
+
 def test_every_voice_category_and_language_composes() -> None:
     wordings = {composition.wording.rsplit("/", 1)[0] for _, composition in EVERY}
     for name, language in COMPOSER.languages.items():

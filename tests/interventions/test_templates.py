@@ -277,3 +277,45 @@ def test_own_categories_can_be_added(tmp_path: Path) -> None:
 def test_a_label_can_be_replaced_alone(tmp_path: Path) -> None:
     own = load_languages(overlay(tmp_path, {"labels": {"free": "no charge"}}))["en"]
     assert (own.labels.free, own.labels.call) == ("no charge", SHIPPED["en"].labels.call)
+
+
+# Masks
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_every_language_masks_the_same_categories(name: str) -> None:
+    assert SHIPPED[name].masks.keys() == SHIPPED["en"].masks.keys()
+    assert SHIPPED[name].mask("no such category") == ("any_harm", SHIPPED[name].masks["any_harm"])
+
+
+def test_an_operator_says_what_stands_for_a_masked_span(tmp_path: Path) -> None:
+    languages = load_languages(overlay(tmp_path, {"masks": {"payment_card": "<card>", "own": "***"}}))
+    assert languages["en"].mask("payment_card")[1] == "<card>"
+    assert languages["en"].mask("own")[1] == "***"
+    assert languages["en"].mask("contact_data") == SHIPPED["en"].mask("contact_data")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("one\n\ntwo", "one line"),
+        ("x" * 61, "at most 60 characters"),
+        ("{resources}", "placeholder"),
+        ("", "at least 1"),
+    ],
+)
+def test_words_for_a_mask_that_would_not_fit_are_refused(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"masks\.own.*{reason}"):
+        load_languages(overlay(tmp_path, {"masks": {"own": text}}))
+
+
+def test_a_language_without_a_floor_for_masks_is_refused(tmp_path: Path) -> None:
+    document = SHIPPED["en"].model_dump(by_alias=True) | {"language": "xx", "masks": {}}
+    with pytest.raises(ConfigError, match=r"masks\.any_harm: is missing"):
+        load_languages(overlay(tmp_path, yaml.safe_load(yaml.safe_dump(_plain(document))), "xx"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -284,6 +284,77 @@ def test_a_score_just_at_the_margin_does_not_count_towards_settling():
     assert levels(judge, 0.5, 0.25, 0.2) == [Level.WATCH, Level.WATCH, Level.CLEAR]
 
 
+# -- exact spans -------------------------------------------------------------------------------------------
+
+CARD = {"privacy_pii": rules({2: "mask"}, {2: 0.5})}
+
+
+def test_every_span_to_mask_is_a_finding_of_its_own_at_once():
+    judge = judge_of(debounce_tokens=2, **CARD)
+    found = verdicts(judge, *({"privacy_pii": score} for score in (0.6, 0.9, 0.4, 0.5)))
+    masked = [[decision.finding.span for decision in verdict.masks] for verdict in found]
+    assert masked == [[Span(0, 2)], [Span(2, 4)], [], [Span(6, 8)]]
+    assert all(verdict.level is Level.CLEAR and verdict.decision is None for verdict in found)
+    assert judge.finish() is CLEAR_VERDICT
+
+
+def test_a_mask_that_the_policy_debounces_covers_its_run_and_then_token_by_token():
+    judge = judge_of(privacy_pii=rules({2: "mask"}, {2: 0.5}, debounce_tokens=2))
+    found = verdicts(judge, *({"privacy_pii": score} for score in (0.6, 0.9, 0.8, 0.1, 0.7)))
+    masked = [[decision.finding.span for decision in verdict.masks] for verdict in found]
+    assert masked == [[], [Span(0, 4)], [Span(4, 6)], [], []]
+    assert found[0].level is Level.WATCH, "text that waits for the second token is held"
+    (last,) = judge.finish().masks
+    assert last.finding.span == Span(8, 10)
+
+
+def test_a_mask_is_decided_beside_whatever_else_is_found():
+    judge = judge_of(**VIOLENCE, **CARD)
+    (verdict,) = verdicts(judge, {"violence": 0.6, "privacy_pii": 0.6})
+    assert [decision.kind for decision in verdict.masks] == [Kind.MASK]
+    assert verdict.decision.kind is Kind.REDIRECT
+    assert len(verdict.findings) == 2
+
+
+def test_a_ceiling_can_lower_a_replacement_to_a_mask():
+    judge = judge_of(privacy_pii=rules({2: "replace"}, {2: 0.5}, ceiling={2: "mask"}))
+    (verdict,) = verdicts(judge, {"privacy_pii": 0.9})
+    assert (verdict.decision, len(verdict.masks)) == (None, 1)
+
+
+def test_a_token_says_nothing_of_a_category_it_does_not_name():
+    judge = judge_of(debounce_tokens=2, settle_tokens=1, **VIOLENCE, **CARD)
+    found = verdicts(judge, {"violence": 0.9}, {"privacy_pii": 0.9}, {"violence": 0.9})
+    assert [verdict.level for verdict in found] == [Level.WATCH, Level.WATCH, Level.ACT]
+    assert found[1].pending_at == 0, "an entity does not settle what waits for its second token"
+
+
+def test_a_token_that_names_none_says_that_there_is_nothing():
+    judge = judge_of(debounce_tokens=2, settle_tokens=1, **VIOLENCE)
+    assert [verdict.level for verdict in verdicts(judge, 0.9, {}, 0.9)][1] is Level.CLEAR
+
+
+@pytest.mark.parametrize(
+    ("scores", "level"),
+    [
+        ({"privacy_pii": 0.0}, Level.WATCH),
+        ({"privacy_pii": 0.5}, Level.ACT),
+        ({"sexual": 1.0}, Level.CLEAR),  # only annotated
+        ({"drugs": 1.0}, Level.CLEAR),  # not judged
+        ({}, Level.WATCH),
+    ],
+)
+def test_what_is_pending_is_waited_for_if_something_may_have_to_be_done(scores, level):
+    judge = judge_of(sexual=rules({1: "annotate"}, {1: 0.5}), **CARD)
+    assert judge.prospect(TokenScore(Span(0, 1), scores, pending=True)) is level
+
+
+def test_a_span_to_mask_is_not_clear_when_it_is_tried():
+    judge = judge_of(**CARD)
+    assert judge.would_clear(tokens({"privacy_pii": 0.49}))
+    assert not judge.would_clear(tokens({"privacy_pii": 0.5}))
+
+
 # -- several packs, and exact tokens -----------------------------------------------------------------------
 
 SECRET = {"secret_credential": rules({2: "replace"}, {2: 0.5})}

@@ -214,6 +214,25 @@ def test_values_at_the_edge_of_what_is_allowed_are_allowed():
     assert policy(debounce_tokens=1)
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"user": RoleRules(interventions={2: "annotate", 3: "mask"})},
+        {"user": RoleRules(interventions={3: "annotate"}), "floor": {3: "mask"}},
+        {"user": RoleRules(interventions={3: "replace"}), "ceiling": {3: "mask"}},
+    ],
+)
+def test_what_a_user_says_cannot_be_masked(rules):
+    with pytest.raises(ValueError, match=r"user\.interventions: severity 3 would be masked, but .* annotate"):
+        CategoryRules(**rules)
+
+
+def test_what_a_model_says_can_be_masked_beside_an_annotation_of_the_users():
+    masked = RoleRules(interventions={3: "mask"})
+    rules = CategoryRules(user=RoleRules(interventions={3: "annotate"}), assistant=masked)
+    assert rules.clamp(Kind.ANNOTATE, 3) < rules.clamp(kind("mask"), 3) < Kind.REDIRECT
+
+
 def test_a_watch_threshold_for_what_a_user_says_is_refused():
     watched = RoleRules(interventions={2: "replace"}, thresholds={2: 0.5}, watch=0.4)
     with pytest.raises(ValueError, match="not held back"):

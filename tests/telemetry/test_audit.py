@@ -65,6 +65,7 @@ def test_an_intervention_and_the_end_of_a_stream_are_a_line_each(log, path, whol
             "score": 0.93,
             "at": 38,
             "enforced": True,
+            "withheld_chars": 0,
             "wording": "self_harm/redirect#2",
             "resources": ["at-142"],
             "inserted_chars": 36,

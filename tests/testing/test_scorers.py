@@ -10,7 +10,8 @@ from guardrail.core.segments import word_ends
 from guardrail.core.spans import Span
 from guardrail.core.verdicts import Role, TokenScore
 from guardrail.errors import ScoringError
-from guardrail.testing.scorers import KeywordScorer, score_words
+from guardrail.testing.chunking import at
+from guardrail.testing.scorers import KeywordScorer, score_phrases, score_words
 
 WORDS = {"doom": {"violence": 0.9}, "tears": {"mental_distress": 0.8}}
 
@@ -33,6 +34,43 @@ def test_invariant_3_tokens_do_not_depend_on_where_the_core_cuts(text, data):
 @given(st.text(alphabet=" \n\t\u3000\x1c\u2028", max_size=20))
 def test_white_space_alone_gives_no_token(text):
     assert score_words(text, 0, WORDS) == []
+
+
+PHRASES = {
+    "ab ab": {"privacy_pii": 0.9},
+    "ab ab c": {"privacy_pii": 0.8},
+    "b": {"sexual": 0.3},
+    "b ab": {"privacy_pii": 0.7},
+}
+
+
+@given(st.text(alphabet="abc ", max_size=20), st.lists(st.integers(0, 20)))
+def test_invariant_3_phrases_are_found_whole_however_the_text_was_cut(text, cuts):
+    pieces, before, found = at(text, cuts), "", []
+    for piece in pieces:
+        tokens = score_phrases(before, piece, PHRASES)
+        found += [token for token in tokens if not token.pending]
+        pending = [token for token in tokens if token.pending]
+        before += piece
+    found += pending if pieces else []
+    assert sorted(found, key=repr) == sorted(score_phrases("", text, PHRASES), key=repr)
+
+
+def test_what_may_become_more_is_pending():
+    assert score_phrases("x ", "ab", PHRASES) == [
+        TokenScore(Span(2, 4), {"privacy_pii": 0.0}, pending=True),
+        TokenScore(Span(3, 4), {"sexual": 0.3}, pending=True),
+    ]
+    assert score_phrases("x ab", "!", PHRASES) == [TokenScore(Span(3, 4), {"sexual": 0.3})]
+
+
+async def test_a_lane_finds_phrases_over_calls():
+    lane = KeywordScorer(WORDS, phrases=PHRASES).open()
+    assert [token.pending for token in await lane.extend("ab")] == [False, True, True]
+    fork = lane.fork()
+    assert TokenScore(Span(0, 5), {"privacy_pii": 0.9}, pending=True) in await fork.extend(" ab")
+    assert TokenScore(Span(0, 5), {"privacy_pii": 0.9}) in await fork.extend(" x")
+    assert TokenScore(Span(1, 2), {"sexual": 0.3}) in await lane.extend(" x")
 
 
 async def test_positions_go_on_from_call_to_call_and_begin_anew_with_a_turn():

@@ -70,6 +70,14 @@ def test_an_intervened_answer():
     assert driver.unscanned == {"tool_calls": 2, "reasoning": 5, "other": 4}
 
 
+def test_a_masked_span_is_left_out_and_the_answer_goes_on():
+    data = body(answer("one two three four") | {"token_ids": [1, 2], "logprobs": {"content": []}})
+    driver = guarded(data).release(LANE, 4).insert(LANE, "[removed]", withheld=3).withhold(LANE, 7)
+    driver.release(LANE, 8).insert(LANE, "[removed]").withhold(LANE, 12).withhold(LANE, 14).clear()
+    (one,) = json.loads(driver.finish())["choices"]
+    assert one == answer("one [removed] [removed]four")
+
+
 def test_a_redirect_goes_on():
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     driver = guarded(body(answer("one two", tool_calls=[call])))

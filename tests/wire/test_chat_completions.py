@@ -282,6 +282,62 @@ def test_a_redirect_goes_on_and_ends_as_the_upstream_ends():
     ]
 
 
+def test_a_masked_span_is_taken_out_of_every_event_that_carries_some_of_it():
+    told = choice("cut forty", role="assistant") | {"logprobs": {"content": []}, "token_ids": [1]}
+    driver = guarded(sse(chunk(told, usage=USAGE), chunk(choice(" red ")), chunk(choice("pills now"))))
+    driver.release(LANE, 4).insert(LANE, "[removed]", withheld=15).withhold(LANE, 19)
+    driver.feed(sse(chunk(choice(finish="stop")), "[DONE]")).clear()
+    out = driver.end().finish()
+    assert texts(out) == {0: "cut [removed] now"}
+    assert finishes(out) == {0: ["stop"]}
+    before, ours, emptied, gone, rest, *_ = payloads(out)
+    assert before["choices"][0]["delta"] == {"role": "assistant", "content": "cut "}
+    assert ours["guardrail"] == {"withheld": 15}
+    # What stands for the text in another way must not tell it either.
+    assert emptied["choices"][0] == {"index": 0, "delta": {}, "logprobs": None, "finish_reason": None}
+    assert emptied["usage"] == USAGE
+    assert gone["choices"][0]["delta"] == {}
+    assert rest["choices"][0]["delta"] == {"content": " now"}
+    assert [one.choices[0].delta.content or "" for one in read_by_openai(out)] == [
+        "cut ",
+        "[removed]",
+        "",
+        "",
+        " now",
+        "",
+    ]
+
+
+def test_a_mask_at_the_start_names_the_role_in_the_upstreams_place():
+    driver = guarded(sse(chunk(choice("4111", role="assistant")), chunk(choice(" is it", finish="stop"))))
+    driver.insert(LANE, "[removed]").withhold(LANE, 4).clear()
+    out = driver.end().finish()
+    assert texts(out) == {0: "[removed] is it"}
+    deltas = [payload["choices"][0]["delta"] for payload in payloads(out)]
+    assert [delta.get("role") for delta in deltas] == ["assistant", None, None]
+
+
+def test_released_text_that_waits_for_another_lane_is_not_masked():
+    driver = guarded(sse(chunk(choice("one two", index=0), choice("other", index=1))))
+    driver.release(LANE, 4).insert(LANE, "[removed]").withhold(LANE, 7)
+    driver.feed(sse(chunk(choice(" three", index=0))))
+    driver.release(LANE, 13).release("choice/1", 5)
+    assert texts(bytes(driver.out)) == {0: "one [removed] three", 1: "other"}
+
+
+def test_masks_that_touch_come_one_after_the_other():
+    driver = guarded(sse(chunk(choice("one")), chunk(choice("two")), chunk(choice("three"))))
+    driver.insert(LANE, "[1]").withhold(LANE, 3).insert(LANE, "[2]").withhold(LANE, 6)
+    driver.withhold(LANE, 8)  # without words: it goes on
+    assert texts(bytes(driver.clear().out)) == {0: "[1][2]ree"}
+
+
+def test_nothing_is_withheld_on_a_closed_lane():
+    driver = guarded(sse(chunk(choice("one"))))
+    driver.close(LANE, intervened=True).withhold(LANE, 3)
+    assert texts(bytes(driver.out)) == {}
+
+
 def test_words_of_ours_come_before_the_finish():
     driver = guarded(sse(chunk(choice("all", finish="stop")), "[DONE]"))
     driver.release(LANE, 3).insert(LANE, " Help.").close(LANE)

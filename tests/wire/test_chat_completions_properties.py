@@ -117,17 +117,24 @@ class Account:
     def __init__(self, driver: Schedule) -> None:
         self.driver = driver
         self.parts: dict[str, list[tuple[int, str]]] = {}
+        self.masked: dict[str, list[tuple[int, int]]] = {}
         self.sealed: dict[str, int] = {}
 
     def insert(self, lane: str, words: str) -> None:
         self.parts.setdefault(lane, []).append((self.driver.released[lane], words))
         self.driver.insert(lane, words, n=len(self.parts[lane]))
 
+    def withhold(self, lane: str, end: int) -> None:
+        self.masked.setdefault(lane, []).append((self.driver.released[lane], end))
+        self.driver.withhold(lane, end)
+
     def shown(self, lane: str) -> str:
         text, begin = "", 0
-        for at, words in self.parts.get(lane, []):
+        masks = [(at, end, "") for at, end in self.masked.get(lane, [])]
+        inserts = [(at, at, words) for at, words in self.parts.get(lane, [])]
+        for at, goes_on, words in sorted(inserts + masks, key=lambda cut: cut[:2]):
             text += self.driver.arrived[lane][begin:at] + words
-            begin = at
+            begin = goes_on
         return text + self.driver.arrived[lane][begin : self.driver.released[lane]]
 
     def check(self, *, final: bool) -> None:
@@ -143,7 +150,7 @@ class Account:
 def test_nothing_unreleased_leaves_and_nothing_released_is_lost(data, cuts, decide):
     driver = Schedule(ChatCompletionsStream(include_usage=True))
     account = Account(driver)
-    steps = st.sampled_from(["release", "release", "release", "insert", "end", "give_up", "nothing"])
+    steps = st.sampled_from(["release", "release", "release", "insert", "mask", "end", "give_up", "nothing"])
 
     def decide_on(lane: str, step: str) -> None:
         match step:
@@ -153,6 +160,11 @@ def test_nothing_unreleased_leaves_and_nothing_released_is_lost(data, cuts, deci
                 )
             case "insert":
                 account.insert(lane, f"<{len(account.parts.get(lane, []))}>")
+            case "mask":
+                account.insert(lane, "[]")
+                account.withhold(
+                    lane, decide.draw(st.integers(driver.released[lane], len(driver.arrived[lane])))
+                )
             case "end":
                 driver.close(lane, intervened=True, finish_reason="content_filter")
                 account.sealed[lane] = driver.released[lane]

@@ -99,6 +99,11 @@ class Schedule:
         self.out += self.stream.insert(lane, text, metadata)
         return self
 
+    def withhold(self, lane: str, end: int) -> Schedule:
+        self.released[lane] = max(self.released[lane], min(end, len(self.arrived[lane])))
+        self.out += self.stream.withhold(lane, end)
+        return self
+
     def close(self, lane: str, *, intervened: bool = False, finish_reason: str = "") -> Schedule:
         self.closed.add(lane)
         self.out += self.stream.close(lane, intervened=intervened, finish_reason=finish_reason)

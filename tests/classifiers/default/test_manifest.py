@@ -58,7 +58,7 @@ def test_sizes_roles_and_markers_are_the_networks(written):
     assert (pack.max_positions, pack.layers, pack.heads, pack.head_dim) == (64, 2, 4, 16)
     assert pack.opset == OPSET
     assert [pack.roles[Role(role)].head for role in (*ROLES, "system")] == [0, 1, None]
-    assert [pack.roles[Role(role)].marker for role in ROLES] == ["[unused1]", "[unused2]"]
+    assert [pack.roles[Role(role)].marker for role in ROLES] == [("[unused1]",), ("[unused2]",)]
     assert pack.start_token == "[CLS]"
 
 
