@@ -61,6 +61,7 @@ def sources(tmp_path, monkeypatch):
         "".join(json.dumps(r) + "\n" for r in own), encoding="utf-8"
     )
     (few / "verdicts.tsv").write_text("id\tanswer\tonset\tuser\nx/1\tdrugs:1\t0\t0\n", encoding="utf-8")
+    (few / "reread.tsv").write_text("id\tseverity\tonset\nx/9\t0\t\n", encoding="utf-8")
     asked = {"question": "x/2", "text": "An answer.", "answer": "0", "user": "0"}
     (few / "answered.jsonl").write_text(json.dumps(asked) + "\n", encoding="utf-8")
     monkeypatch.setattr(written, "HERE", few)
