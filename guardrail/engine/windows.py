@@ -157,6 +157,8 @@ class Turn:
         first = len(tokens)
         while first and tokens[first - 1].end > self._judged:
             first -= 1
+        while first < len(tokens) and tokens[first].start == tokens[first].end:
+            first += 1  # white space that has a token of its own is nothing to judge
         windows: list[Window] = []
         last = len(tokens)
         if self._begin(last) > first:

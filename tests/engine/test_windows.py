@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from guardrail.core.segments import word_ends
@@ -185,6 +185,7 @@ def plainly(encode, text, rules):
 
 
 @given(TEXTS)
+@example("thethethethecafé</s>\x1c<mask>https://example.org/a/b?c=" + "d" * 50)
 def test_a_window_holds_what_its_text_gives(encode, text):
     assume(max(map(len, runs(text)), default=0) <= MAX_RUN_CHARS)
     rules = Windowing("words", capacity=90, stride=20)
