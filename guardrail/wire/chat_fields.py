@@ -16,6 +16,7 @@ ENVELOPE = ("id", "object", "created", "model", "system_fingerprint", "service_t
 """Fields all chunks of a stream share; a chunk of our own repeats them."""
 
 _LANE_PREFIX = "choice/"
+_CARRIERS = ("delta", "message", "text")
 _SILENT = frozenset({"role", "content", "id", "type", "name", "index", "tool_call_id"})
 """Fields of a message or delta that are scored, or are no text of the model."""
 _UNSCANNED = {
@@ -54,6 +55,8 @@ def unscanned_in(carrier: Any) -> Iterator[Unscanned]:
     if not isinstance(carrier, dict):
         yield from _counted("other", carrier)
         return
+    if _SILENT.issuperset(carrier) and isinstance(carrier.get("content"), str | None):
+        return
     for key, value in carrier.items():
         if key in ("tool_calls", "function_call"):
             yield from _counted("tool_calls", list(_arguments(value)))
@@ -67,9 +70,9 @@ def unscanned_in(carrier: Any) -> Iterator[Unscanned]:
 
 def unscanned_beside(choice: Mapping[str, Any], carrier_key: str) -> Iterator[Unscanned]:
     """Answer text in places of a choice where this dialect does not put it."""
-    for key in ("delta", "message", "text"):
-        if key != carrier_key:
-            yield from _counted("other", choice.get(key))
+    for key in _CARRIERS:
+        if key != carrier_key and key in choice:
+            yield from _counted("other", choice[key])
 
 
 def count_unknown(payload: Any) -> int:

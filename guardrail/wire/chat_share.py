@@ -6,8 +6,8 @@ A share never changes; what is done to it makes another. Bytes and order are the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +32,7 @@ class Lane:
     """A chunk of ours opened it and named the role, which clients would join with a second one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """What one choice of an event carries: the lane's text [start, end), perhaps its finish."""
 
     lane: Lane
@@ -63,7 +62,7 @@ class Share:
         delta = {key: value for key, value in self.choice["delta"].items() if key not in ("role", "content")}
         if at < self.end:
             delta["content"] = self.choice["delta"]["content"][at - self.start :]
-        return replace(self, start=at, choice={**self.choice, "delta": delta, "logprobs": None})
+        return self._replace(start=at, choice={**self.choice, "delta": delta, "logprobs": None})
 
     def masked(self, end: int) -> Share:
         """The same without its text up to ``end``, if that was not released: words of ours stand for it."""
@@ -81,9 +80,9 @@ class Share:
         if end == self.end:
             return self
         if self.start == self.end:  # no text of its own; it only stood behind some
-            return replace(self, start=start, end=end)
+            return self._replace(start=start, end=end)
         delta = {**self.choice["delta"], "content": self.choice["delta"]["content"][: end - start]}
-        return replace(self, start=start, end=end, choice={**self.choice, "delta": delta, "logprobs": None})
+        return self._replace(start=start, end=end, choice={**self.choice, "delta": delta, "logprobs": None})
 
     def without_role(self) -> Share:
         """The same without the role, where the lane's first chunk was ours and said it."""
@@ -91,4 +90,4 @@ class Share:
         if not isinstance(delta, dict) or "role" not in delta:
             return self
         rest = {key: value for key, value in delta.items() if key != "role"}
-        return replace(self, choice={**self.choice, "delta": rest})
+        return self._replace(choice={**self.choice, "delta": rest})

@@ -12,17 +12,17 @@ return as well, so that streams of that style are not held up by an event.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_EVENT_BYTES = 1 << 20
 """A chunk of tokens is below 1 KiB; 1 MiB leaves room for an audio or image delta."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_PLAIN_EVENT = re.compile(rb"data: ([^\r\n]*)\n\n")
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(NamedTuple):
     """One event, or what stood between two blank lines without being one."""
 
     raw: bytes
@@ -63,7 +63,10 @@ class SseDecoder:
     def feed(self, data: bytes) -> list[SseEvent]:
         """Take bytes; the events they complete."""
         self._buffer += data
-        events = self._complete_events(at_end=False)
+        events: list[SseEvent] = []
+        if not self._search_from and not self._oversized and not self._at_start:
+            self._take_plain_events(events)
+        self._complete_events(events, at_end=False)
         if self._oversized or len(self._buffer) > self._max_event_bytes:
             events.extend(self._oversized_piece())
         return events
@@ -73,14 +76,24 @@ class SseDecoder:
 
         The standard says to ignore it, but clients that read line by line do not.
         """
-        events = self._complete_events(at_end=True)
+        events: list[SseEvent] = []
+        self._complete_events(events, at_end=True)
         if self._buffer:
             self._take_line(bytes(self._buffer[self._line_start :]))
             events.append(self._cut(len(self._buffer), terminated=False))
         return events
 
-    def _complete_events(self, *, at_end: bool) -> list[SseEvent]:
-        events: list[SseEvent] = []
+    def _take_plain_events(self, events: list[SseEvent]) -> None:
+        """Where an event begins: take those that are one data line, as nearly all are, in one look each."""
+        at = 0
+        while match := _PLAIN_EVENT.match(self._buffer, at):
+            if match.end() - at > self._max_event_bytes:
+                break
+            events.append(SseEvent(match[0], match[1].decode(errors="replace")))
+            at = match.end()
+        del self._buffer[:at]
+
+    def _complete_events(self, events: list[SseEvent], *, at_end: bool) -> None:
         while match := _LINE_END.search(self._buffer, self._search_from):
             start, end = match.span()
             line_end = match.group()
@@ -91,7 +104,7 @@ class SseDecoder:
                 end, line_end = start + 1, b"\r"
             elif line_end == b"\r" and end == len(self._buffer) and not at_end:
                 self._search_from = start
-                return events
+                return
             if self._at_start:
                 self.newline = line_end
             self._take_line(bytes(self._buffer[self._line_start : start]))
@@ -100,8 +113,8 @@ class SseDecoder:
             self._previous_end = line_end
             if blank:
                 events.append(self._cut(end, terminated=True))
+                self._take_plain_events(events)
         self._search_from = len(self._buffer)
-        return events
 
     def _take_line(self, line: bytes) -> None:
         if self._at_start:
