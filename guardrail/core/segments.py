@@ -11,6 +11,7 @@ of CJK punctuation is a word by itself, and a run without any boundary is cut ev
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 MAX_WORD_CHARS = 64
 """Longest word, and longest white space before one, in code points. WordPiece gives up on words over 100
@@ -41,6 +42,7 @@ _ABBREVIATIONS = frozenset(
     },
 )
 _NUMBERED_ITEM = re.compile(r"(?:^|\n)[ \t]*\d{1,3}$")
+_PLAIN_END = re.compile(r"(?<=\S)\s")
 _TAIL = 48  # a sentence's last word, abbreviation or list number is shorter than this
 
 
@@ -67,6 +69,19 @@ def word_ends(text: str, *, final: bool = False) -> list[int]:
     Returns:
         Ascending positions in (0, len(text)]. What follows the last of them is the open word.
     """
+    if text.isascii():
+        # Nearly all English: words end before white space, as long as none is so long that it must be cut.
+        ends = [space.start() for space in _PLAIN_END.finditer(text)]
+        if final and text and ends[-1:] != [len(text)]:
+            ends.append(len(text))
+        if len(text) < MAX_WORD_CHARS or all(
+            end - start < MAX_WORD_CHARS for start, end in pairwise((0, *ends, len(text)))
+        ):
+            return ends
+    return _ends_of_any(text, final=final)
+
+
+def _ends_of_any(text: str, *, final: bool) -> list[int]:
     ends: list[int] = []
     start = 0
     body = -1  # where the word's first character that is not white space stands
@@ -99,7 +114,9 @@ def scorable(text: str, *, final: bool = False) -> int:
     finds the other boundaries by itself, this one only if the text ends there.
     """
     ends = word_ends(text, final=final)
-    for end in ends:
+    for start, end in pairwise((0, *ends)):
+        if end - start < MAX_WORD_CHARS:
+            continue  # not cut for its length
         if end < len(text) and not any(char.isspace() or is_wide(char) for char in text[end - 1 : end + 1]):
             return end
     return ends[-1] if ends else 0

@@ -61,6 +61,9 @@ class LaneJudge:
             for name, rules in policy.categories.items()
             if (by_role := rules.role(role)) is not None
         ]
+        # Scores below it are under every threshold, and cool.
+        self._harmless = min((self._lowest(tracked) for tracked in self._tracked), default=inf)
+        self._at_rest = self._harmless > 0
 
     def _track(self, category: str, rules: CategoryRules, by_role: RoleRules) -> _Tracked:
         thresholds = by_role.thresholds
@@ -93,8 +96,21 @@ class LaneJudge:
             min([watch] * bool(acting) + masking, default=inf),
         )
 
+    def _lowest(self, tracked: _Tracked) -> float:
+        bounds = [run.threshold for run in tracked.runs.values()]
+        if tracked.watch is not None:
+            bounds.append(tracked.watch - self._margin(tracked.watch))
+        return min(bounds, default=inf)
+
+    def _margin(self, watch: float) -> float:
+        """How far under a watch threshold is cool; more than half would leave nothing cool, the lane held for good."""
+        return min(self._policy.hold_back.margin, watch / 2)
+
     def judge(self, token: TokenScore) -> Verdict:
         """The verdict on the next token."""
+        # Nothing is watched and no run has begun: a token that is harmless throughout changes nothing.
+        if self._at_rest and all(map(self._harmless.__gt__, token.scores.values())):
+            return CLEAR_VERDICT
         hot, cool, watched = False, True, False
         findings: list[Finding] = []
         for tracked in self._tracked:
@@ -104,9 +120,7 @@ class LaneJudge:
             if tracked.watch is not None and not token.exact:
                 watched = True
                 hot = hot or score >= tracked.watch
-                # A margin wider than a low watch threshold would leave nothing cool, and the lane held for good.
-                margin = min(self._policy.hold_back.margin, tracked.watch / 2)
-                cool = cool and score < tracked.watch - margin
+                cool = cool and score < tracked.watch - self._margin(tracked.watch)
             confirmed = [
                 severity
                 for severity, run in tracked.runs.items()
@@ -114,6 +128,8 @@ class LaneJudge:
             ]
             self._report(tracked, confirmed, findings)
         watching = self._watch.add(hot=hot, cool=cool) if watched else self._watch.on
+        begun = any(run.count for tracked in self._tracked for run in tracked.runs.values())
+        self._at_rest = self._harmless > 0 and not watching and not begun
         if not findings and not watching:
             return CLEAR_VERDICT
         level, pending_at = (Level.WATCH if watching else Level.CLEAR), self._pending_at()
