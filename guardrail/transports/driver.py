@@ -29,6 +29,7 @@ from guardrail.policy.judge import LaneJudge
 from guardrail.policy.prompt import judge_turn, settle
 from guardrail.transports.context import extend, recent, split
 from guardrail.transports.feed import LaneFeed, patience_s
+from guardrail.transports.mailbox import Mailbox
 from guardrail.transports.outputs import (
     FindingNoted,
     Inserted,
@@ -65,6 +66,9 @@ class _Lane:
     worker: asyncio.Task[None] | None = None
     feed: LaneFeed | None = None
     timer: asyncio.TimerHandle | None = None
+    """Rings at ``wake_at`` or earlier."""
+    wake_at: float = 0.0
+    """When the core wants to be woken, in the loop's time."""
     inserted: int = 0
     finished: bool = False
     """The upstream has finished it by itself."""
@@ -89,7 +93,7 @@ class StreamDriver:
         self._locale = opening.locale or self._policy.default_locale
         self._lanes: dict[str, _Lane] = {}
         self._report = StreamReporter(services.observer, opening, services.clock)
-        self._outputs: asyncio.Queue[Output] = asyncio.Queue()
+        self._outputs: Mailbox[Output] = Mailbox()
         self._room = asyncio.Event()
         self._room.set()
         self._conversation: LaneScorer | None = None
@@ -132,20 +136,19 @@ class StreamDriver:
 
     async def outputs(self) -> AsyncIterator[Output]:
         """Everything that must reach the client, in order, up to and including ``StreamClosed``."""
-        while True:
-            output = await self._outputs.get()
-            self._update_room()
-            yield output
-            if isinstance(output, StreamClosed):
-                return
+        async for some in self.batches():
+            for output in some:
+                yield output
 
-    def waiting_outputs(self) -> list[Output]:
-        """What can be had without waiting: lets a transport put many outputs into one message."""
-        taken: list[Output] = []
-        while not self._outputs.empty():
-            taken.append(self._outputs.get_nowait())
-        self._update_room()
-        return taken
+    async def batches(self) -> AsyncIterator[Sequence[Output]]:
+        """The same, all that waits at a time: lets a transport put many outputs into one message."""
+        over = False
+        while not over:
+            some = await self._outputs.take()
+            if not self._room.is_set():
+                self._update_room()
+            over = isinstance(some[-1], StreamClosed)
+            yield some
 
     async def cancel(self, outcome: str) -> None:
         """Give up: the client left, the upstream broke or we did. Frees everything; idempotent."""
@@ -329,15 +332,29 @@ class StreamDriver:
     def _update_room(self) -> None:
         """Take text or stop taking it, by what waits for the transport and for scores."""
         held = sum(lane.guard.held for lane in self._lanes.values())
-        if self._closed or (self._outputs.qsize() < MAX_WAITING_OUTPUTS and held < MAX_HELD_CHARS):
+        if self._closed or (len(self._outputs.waiting) < MAX_WAITING_OUTPUTS and held < MAX_HELD_CHARS):
             self._room.set()
         else:
             self._room.clear()
 
     def _wake_after(self, lane: _Lane, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        lane.wake_at = loop.time() + delay_s
+        # A timer that rings too early is set again when it does: most of these are replaced before they ring.
+        if lane.timer is None or lane.timer.when() > lane.wake_at:
+            self._set_timer(lane, lane.wake_at)
+
+    def _set_timer(self, lane: _Lane, at: float) -> None:
         if lane.timer is not None:
             lane.timer.cancel()
-        lane.timer = asyncio.get_running_loop().call_later(delay_s, self._tell, lane, on.Woken())
+        lane.timer = asyncio.get_running_loop().call_at(at, self._ring, lane)
+
+    def _ring(self, lane: _Lane) -> None:
+        lane.timer = None
+        if asyncio.get_running_loop().time() < lane.wake_at:
+            self._set_timer(lane, lane.wake_at)
+        else:
+            self._tell(lane, on.Woken())
 
     def _compose(self, command: do.ComposeInsert) -> Composition:
         conversation = self._opening.conversation
@@ -444,7 +461,7 @@ class StreamDriver:
     # -- reporting ---------------------------------------------------------------------------------------
 
     def _put(self, output: Output) -> None:
-        self._outputs.put_nowait(output)
+        self._outputs.put(output)
 
     def _note_findings(self, lane: str, findings: Sequence[Finding]) -> None:
         released = 0 if lane == USER_LANE else self._lanes[lane].guard.released

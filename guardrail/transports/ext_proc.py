@@ -35,6 +35,7 @@ from guardrail.errors import GuardrailError, InputError
 from guardrail.transports import ext_proc_messages as messages
 from guardrail.transports.driver import StreamDriver
 from guardrail.transports.http_context import HttpContext, read_headers
+from guardrail.transports.mailbox import Mailbox
 from guardrail.transports.outputs import (
     Inserted,
     LaneClosed,
@@ -61,8 +62,8 @@ MAX_CHUNK_BYTES = 60 * 1024
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest request body a copy is kept of; a longer one passes and its conversation is not read, which is
 counted. Its answer is guarded like any other."""
-MAX_WAITING_RESPONSES = 256
-"""Answers that may wait for Envoy before we stop reading from it."""
+MAX_WAITING_BYTES = 512 * 1024
+"""Bytes of bodies that may wait for Envoy before we stop reading from it."""
 _LINGER_S = 5.0  # for Envoy to close its side after our last answer
 _CHARS_PER_TOKEN = 4  # rough, for usage that the upstream could no longer send
 
@@ -125,7 +126,8 @@ class _HttpStream:
         self._services = services
         self._created = created
         self._stream_id = secrets.token_hex(8)
-        self._out: asyncio.Queue[pb.ProcessingResponse | BaseException | None] = asyncio.Queue()
+        self._out: Mailbox[pb.ProcessingResponse | bytearray | BaseException | None] = Mailbox()
+        self._waiting_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
         self._http: HttpContext | None = None
@@ -147,29 +149,54 @@ class _HttpStream:
 
     async def responses(self) -> AsyncIterator[pb.ProcessingResponse]:
         """Our answers, in order, until the exchange is over."""
-        while (response := await self._out.get()) is not None:
-            if isinstance(response, BaseException):
-                raise response
-            if self._out.qsize() < MAX_WAITING_RESPONSES:
+        while True:
+            batch = await self._out.take()
+            size = self._waiting_bytes
+            for response in batch:
+                if response is None:
+                    return
+                if isinstance(response, BaseException):
+                    raise response
+                if isinstance(response, bytearray):
+                    body = messages.streamed(bytes(response), end=False)
+                    yield pb.ProcessingResponse(response_body=body)
+                else:
+                    yield response
+            self._waiting_bytes -= size
+            if self._waiting_bytes < MAX_WAITING_BYTES:
                 self._room.set()
-            yield response
 
-    def _send(self, response: pb.ProcessingResponse) -> None:
-        self._out.put_nowait(response)
-        if self._out.qsize() >= MAX_WAITING_RESPONSES:
+    def _send(self, response: pb.ProcessingResponse | bytearray, size: int = 0) -> None:
+        self._out.put(response)
+        self._count(size)
+
+    def _count(self, size: int) -> None:
+        self._waiting_bytes += size
+        if self._waiting_bytes >= MAX_WAITING_BYTES:
             self._room.clear()
 
-    def _send_body(self, body: bytes, *, end: bool = False, closed: StreamClosed | None = None) -> None:
-        """Send response bytes, in chunks Envoy likes, the last of them ending the response if asked."""
-        chunks = [body[i : i + MAX_CHUNK_BYTES] for i in range(0, len(body), MAX_CHUNK_BYTES)]
-        if end and not chunks:
-            chunks = [b""]
-        for number, chunk in enumerate(chunks, 1):
-            ends = end and number == len(chunks)
-            response = pb.ProcessingResponse(response_body=messages.streamed(chunk, end=ends))
-            if ends and closed is not None:
-                messages.summarise(response, closed)
-            self._send(response)
+    def _send_body(self, body: bytes) -> None:
+        """Send response bytes, in chunks Envoy likes.
+
+        What still waits for Envoy is joined: a few large messages cost it and us less than many small ones.
+        """
+        tail = self._out.waiting[-1] if self._out.waiting else None
+        if isinstance(tail, bytearray) and len(tail) + len(body) <= MAX_CHUNK_BYTES:
+            tail += body
+            self._count(len(body))
+            return
+        for start in range(0, len(body), MAX_CHUNK_BYTES):
+            chunk = body[start : start + MAX_CHUNK_BYTES]
+            self._send(bytearray(chunk), len(chunk))
+
+    def _end_body(self, body: bytes, closed: StreamClosed | None = None) -> None:
+        """Send the last response bytes and end the response with them."""
+        rest = max(0, len(body) - MAX_CHUNK_BYTES)
+        self._send_body(body[:rest])
+        response = pb.ProcessingResponse(response_body=messages.streamed(body[rest:], end=True))
+        if closed is not None:
+            messages.summarise(response, closed)
+        self._send(response, len(body) - rest)
 
     # -- from Envoy ------------------------------------------------------------------------------------
 
@@ -180,12 +207,12 @@ class _HttpStream:
                 await self._room.wait()
                 await self._take(message)
         except InputError as error:
-            self._out.put_nowait(error)
+            self._out.put(error)
         except Exception as error:
-            self._out.put_nowait(error)
+            self._out.put(error)
             raise
         else:
-            self._out.put_nowait(None)
+            self._out.put(None)
 
     async def _take(self, message: pb.ProcessingRequest) -> None:
         if message.HasField("protocol_config"):
@@ -220,7 +247,8 @@ class _HttpStream:
         if self._request_ended:
             return  # a duplicate end
         self._request_ended = body.end_of_stream
-        self._send(pb.ProcessingResponse(request_body=messages.streamed(body.body, end=body.end_of_stream)))
+        echo = messages.streamed(body.body, end=body.end_of_stream)
+        self._send(pb.ProcessingResponse(request_body=echo), len(body.body))
         if self._parser is not None and not self._opened:
             self._request_bytes += len(body.body)
             if self._request_bytes > MAX_REQUEST_BYTES:
@@ -297,9 +325,11 @@ class _HttpStream:
             return  # late chunks of an upstream that is being reset, and duplicate ends
         if self._wire is None or self._driver is None:
             self._echo.size += len(body.body)
-            self._send_body(body.body, end=body.end_of_stream)
             if body.end_of_stream:
+                self._end_body(body.body)
                 self._finish_echo()
+            else:
+                self._send_body(body.body)
             return
         await self._forward(self._wire.feed(body.body))
         self._send_body(self._wire.drain())
@@ -323,15 +353,26 @@ class _HttpStream:
         await self._driver.end()
 
     async def _forward(self, events: list[WireEvent]) -> None:
+        """Tell the driver; the texts of a lane together, because where text is cut means nothing."""
         assert self._driver is not None
+        texts: dict[str, list[str]] = {}
         for event in events:
+            if isinstance(event, LaneText):
+                texts.setdefault(event.lane, []).append(event.text)
+                continue
+            await self._forward_texts(texts)
             match event:
-                case LaneText(lane=lane, text=text):
-                    await self._driver.chunk(lane, text)
                 case LaneFinished(lane=lane):
                     await self._driver.end_lane(lane)
                 case Unscanned(what=what, chars=chars):
                     self._driver.note_unscanned(what, chars)
+        await self._forward_texts(texts)
+
+    async def _forward_texts(self, texts: dict[str, list[str]]) -> None:
+        assert self._driver is not None
+        for lane, pieces in texts.items():
+            await self._driver.chunk(lane, "".join(pieces))
+        texts.clear()
 
     # -- from the driver ---------------------------------------------------------------------------------
 
@@ -340,17 +381,16 @@ class _HttpStream:
         try:
             await self._render_outputs()
         except Exception as error:
-            self._out.put_nowait(error)
+            self._out.put(error)
             raise
 
     async def _render_outputs(self) -> None:
         """Turn the driver's outputs into bytes of the response, many at a time where they wait."""
         assert self._driver is not None
-        async for first in self._driver.outputs():
-            outputs = [first, *self._driver.waiting_outputs()]
+        async for outputs in self._driver.batches():
             body = b"".join([self._render(output) for output in outputs])
-            closed = next((output for output in outputs if isinstance(output, StreamClosed)), None)
-            if closed is None:
+            closed = outputs[-1]
+            if not isinstance(closed, StreamClosed):
                 self._send_body(body)
                 continue
             if closed.outcome not in {"completed", "intervened"}:
@@ -385,9 +425,9 @@ class _HttpStream:
             messages.summarise(last, closed)
             self._send(last)
         else:
-            self._send_body(body, end=True, closed=closed)
+            self._end_body(body, closed)
         if not self._upstream_ended:
-            self._out.put_nowait(None)
+            self._out.put(None)
 
     # -- the end -------------------------------------------------------------------------------------------
 

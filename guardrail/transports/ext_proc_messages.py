@@ -44,8 +44,11 @@ def guarded_header(mode: str, policy: str) -> base_pb2.HeaderValueOption:
 
 def streamed(body: bytes, *, end: bool) -> pb.BodyResponse:
     """A body chunk of FULL_DUPLEX_STREAMED."""
-    mutation = pb.BodyMutation(streamed_response=pb.StreamedBodyResponse(body=body, end_of_stream=end))
-    return pb.BodyResponse(response=pb.CommonResponse(body_mutation=mutation))
+    response = pb.BodyResponse()
+    # Set where it stands: handing over one message to the next copies it three times.
+    chunk = response.response.body_mutation.streamed_response
+    chunk.body, chunk.end_of_stream = body, end
+    return response
 
 
 def metadata(intervention: Intervention) -> dict[str, object]:

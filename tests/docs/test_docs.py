@@ -251,7 +251,7 @@ def test_errors_read_as_documented(file, message, tmp_path, monkeypatch, capsys)
 # -- the architecture and the decisions --------------------------------------------------------------------
 
 NUMBERS = {
-    "answers waiting for Envoy": ext_proc.MAX_WAITING_RESPONSES,
+    "KiB waiting for Envoy": ext_proc.MAX_WAITING_BYTES >> 10,
     "outputs": driver.MAX_WAITING_OUTPUTS,
     "held code points": driver.MAX_HELD_CHARS,
     "characters": context.MAX_CONTEXT_CHARS,

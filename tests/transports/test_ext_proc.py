@@ -288,7 +288,7 @@ async def test_an_answer_that_comes_before_its_request_is_complete(envoy, ledger
 
 async def test_an_envoy_that_does_not_take_our_answers_is_not_read_from(services, monkeypatch):
     """The protocol has no flow control: what we do not read, Envoy's gRPC window holds back."""
-    monkeypatch.setattr(ext_proc, "MAX_WAITING_RESPONSES", 8)
+    monkeypatch.setattr(ext_proc, "MAX_WAITING_BYTES", 8)
     said = 0
 
     async def messages():
@@ -304,7 +304,8 @@ async def test_an_envoy_that_does_not_take_our_answers_is_not_read_from(services
     assert said <= 10
     answers = [answer async for answer in http.responses()]
     await reading
-    assert len(answers) == said == 1000
+    chunks = [answer.response_body.response.body_mutation.streamed_response.body for answer in answers]
+    assert len(b"".join(chunks)) == said == 1000
     await http.give_up()
 
 
