@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 
 import grpc
@@ -68,6 +69,9 @@ async def start_server(sidecar: Sidecar, listen: str, *, share_port: bool = Fals
     if isinstance(remote, RemoteScorer):
         remote.on_change = lambda: _tell(health, remote)
         _tell(health, remote)  # it may have been lost meanwhile
+    # What is loaded by now stays: the collector need not look through it again at every stream's garbage.
+    gc.collect()
+    gc.freeze()
     address = listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
     return SidecarServer(server, health, address)
 
