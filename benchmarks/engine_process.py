@@ -24,6 +24,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.answer import Answer
 from guardrail.client import GuardClient
 from guardrail.core.verdicts import Role
 from guardrail.engine.identity import identity
@@ -40,9 +41,9 @@ _ROUNDS = 3
 _OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
-async def measure() -> dict[str, object]:
+async def measure(*, full: bool) -> Answer:
     """Latencies, words a second, processor time, and ratios."""
-    return {"words": await _words(), "streams": await _streams()}
+    return Answer((), {"words": await _words(), "streams": await _streams()})
 
 
 async def _words() -> dict[str, object]:

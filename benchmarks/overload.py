@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchmarks.answer import Answer
 from guardrail import observer as records
 from guardrail.app.wiring import load_checked_policy
 from guardrail.core.conversation import Turn
@@ -111,7 +112,7 @@ class _Ledger:
                 pass
 
 
-async def measure() -> dict[str, object]:
+async def measure(*, full: bool) -> Answer:
     """Outcomes and delays before, during and after the overload, a stance each."""
     policy, (pack,) = load_checked_policy(None)
     scorer = load_scorer(pack, "cpu", intra_op_threads=1, max_wait_s=TIMING.engine_wait_s)
@@ -126,12 +127,15 @@ async def measure() -> dict[str, object]:
             stances[stance] = await _stance(strict, carried)
     finally:
         await asyncio.to_thread(scorer.close)
-    return {
-        "capacity_words_per_s": round(words_per_s),
-        "held_to": HELD_TO,
-        "streams_carried": carried,
-        "stances": stances,
-    }
+    return Answer(
+        (),
+        {
+            "capacity_words_per_s": round(words_per_s),
+            "held_to": HELD_TO,
+            "streams_carried": carried,
+            "stances": stances,
+        },
+    )
 
 
 def under(policy: Policy, stance: StanceName) -> Policy:

@@ -87,6 +87,12 @@ class EnvoyProcess:
             await self.stop()
             raise GuardrailError(f"Envoy was not ready after {_READY_DEADLINE_S:.0f} s") from None
 
+    @property
+    def pid(self) -> int:
+        """The process's id, once it was started."""
+        assert self._process is not None
+        return self._process.pid
+
     async def wait(self) -> int:
         """Until it exits; its exit status."""
         assert self._process is not None
