@@ -30,6 +30,7 @@ from guardrail.wire.chat_fields import (
     unscanned_beside,
     unscanned_in,
 )
+from guardrail.wire.chat_repeats import Repeats
 from guardrail.wire.chat_share import Lane, Share
 from guardrail.wire.dialect import LaneFinished, LaneText, Unscanned, WireEvent
 from guardrail.wire.sse import MAX_EVENT_BYTES, SseDecoder, SseEvent, encode_event
@@ -89,6 +90,8 @@ class ChatCompletionsStream:
         self._lanes: dict[str, Lane] = {}
         self._queue: deque[_Item] = deque()
         self._growing: _Item | None = None
+        self._repeats = Repeats()
+        self._repeated_lane: Lane | None = None
         self._head_begun = False
         """Part of the growing event at the head has left; nothing may stand before it."""
         self._line_open = False
@@ -131,6 +134,8 @@ class ChatCompletionsStream:
         if not event.data:
             self._queue.append(item)
             return []
+        if (text := self._repeats.text_in(event.data)) and (said := self._take_repeat(item, text)):
+            return said
         if event.data.strip() == _DONE:
             item.done = item.last = True
             self._queue.append(item)
@@ -148,7 +153,30 @@ class ChatCompletionsStream:
         if not isinstance(choices, list):
             return self._take_opaque(item, Unscanned("unknown_event", count_unknown(payload)))
         item.payload = payload
-        return self._take_chunk(item, choices)
+        said = self._take_chunk(item, choices)
+        if len(choices) == 1 and item.verbatim and len(said) == 1 and isinstance(said[0], LaneText):
+            self._learn(event.data, item)
+        return said
+
+    def _learn(self, data: str, item: _Item) -> None:
+        """A chunk of one choice that carries text and nothing else to be reported may come again."""
+        (share,) = item.shares
+        if not share.finishes and not isinstance(item.payload.get("usage"), dict):
+            self._repeated_lane = share.lane
+            self._repeats.learn(data, item.payload)
+
+    def _take_repeat(self, item: _Item, text: str) -> list[WireEvent]:
+        """A chunk like the one that was learnt; nothing where its lane is no longer as it was then."""
+        lane = self._repeated_lane
+        if lane is None or lane.finished or lane.closed or lane.role_is_ours:
+            return []
+        item.payload = payload = self._repeats.payload(text)
+        start = lane.arrived
+        lane.arrived += len(text)
+        self._content_events += 1
+        item.shares.append(Share(lane, start, lane.arrived, finishes=False, choice=payload["choices"][0]))
+        self._queue.append(item)
+        return [LaneText(lane.name, jsontext.scorable(text))]
 
     def _take_oversized(self, event: SseEvent) -> list[WireEvent]:
         """A piece of an event too large to read joins the place the first piece took."""

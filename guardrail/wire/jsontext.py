@@ -38,7 +38,7 @@ def scorable(text: str) -> str:
 
     An upstream that cuts its tokens inside a surrogate pair sends each half in an event of its own.
     """
-    return _LONE_SURROGATE.sub("\ufffd", text)
+    return text if text.isascii() else _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def count_text(value: Any) -> int:
