@@ -53,6 +53,11 @@ def at_most(what: str, value: float, bound: float, unit: str, note: str = "") ->
     return Row(what, f"at most {bound:g}{unit}", rounded(value), unit, met=value <= bound, note=note)
 
 
+def without_target(what: str, value: float, unit: str, note: str = "") -> Row:
+    """A row that is there to be seen."""
+    return Row(what, "", rounded(value), unit, note=note)
+
+
 def unmeasured(what: str, target: str, why: str) -> Row:
     """A row that could not be had here."""
     return Row(what, target, None, note=why)

@@ -135,6 +135,12 @@ class Ends:
             self._wait(waiting[-1].starts_at if waiting else began + load.limit_s)
         return self._clients
 
+    def close(self) -> None:
+        """Stop serving."""
+        for key in list(self._selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]  # sockets, all of them
+        self._selector.close()
+
     def _wait(self, until: float) -> None:
         """Take what the sockets have."""
         if self._due:
