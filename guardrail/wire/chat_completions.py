@@ -91,7 +91,6 @@ class ChatCompletionsStream:
         self._queue: deque[_Item] = deque()
         self._growing: _Item | None = None
         self._repeats = Repeats()
-        self._repeated_lane: Lane | None = None
         self._head_begun = False
         """Part of the growing event at the head has left; nothing may stand before it."""
         self._line_open = False
@@ -162,19 +161,21 @@ class ChatCompletionsStream:
         """A chunk of one choice that carries text and nothing else to be reported may come again."""
         (share,) = item.shares
         if not share.finishes and not isinstance(item.payload.get("usage"), dict):
-            self._repeated_lane = share.lane
             self._repeats.learn(data, item.payload)
 
     def _take_repeat(self, item: _Item, text: str) -> list[WireEvent]:
         """A chunk like the one that was learnt; nothing where its lane is no longer as it was then."""
-        lane = self._repeated_lane
-        if lane is None or lane.finished or lane.closed or lane.role_is_ours:
+        payload = self._repeats.payload(text)
+        (choice,) = payload["choices"]
+        # Of the chunk itself, never remembered beside the pattern: another lane may have spoken since.
+        lane = self._lane(lane_name(choice))
+        if lane.finished or lane.closed or lane.role_is_ours:
             return []
-        item.payload = payload = self._repeats.payload(text)
+        item.payload = payload
         start = lane.arrived
         lane.arrived += len(text)
         self._content_events += 1
-        item.shares.append(Share(lane, start, lane.arrived, finishes=False, choice=payload["choices"][0]))
+        item.shares.append(Share(lane, start, lane.arrived, finishes=False, choice=choice))
         self._queue.append(item)
         return [LaneText(lane.name, jsontext.scorable(text))]
 

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardrail.testing.upstream import chat_chunk
+from guardrail.wire.chat_completions import ChatCompletionsStream
 from guardrail.wire.chat_repeats import Repeats
+from guardrail.wire.dialect import LaneText
 
 
 def chunk(text: str, **fields: object) -> dict:
@@ -81,3 +84,11 @@ def test_an_upstream_whose_chunks_all_differ_is_left_alone():
     for number in range(20):
         repeats.learn(json.dumps(chunk("a", created=number)), chunk("a", created=number))
     assert repeats.text_in(json.dumps(chunk("b", created=19))) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.text('ab \n"', min_size=1, max_size=3)), max_size=40))
+def test_text_belongs_to_the_lane_its_chunk_names_whichever_lanes_spoke_before(said):
+    """Lanes take turns until no pattern is learnt any more: the one that is left is still of one lane."""
+    stream = ChatCompletionsStream()
+    heard = [event for lane, text in said for event in stream.feed(chat_chunk(text, index=lane))]
+    assert heard == [LaneText(f"choice/{lane}", text) for lane, text in said]
