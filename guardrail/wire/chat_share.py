@@ -71,7 +71,7 @@ class Share(NamedTuple):
             return self
         rest = self.after(at)
         # vLLM can send the tokens beside the text that they make (``return_token_ids``).
-        return replace(rest, choice={key: value for key, value in rest.choice.items() if key != "token_ids"})
+        return rest._replace(choice={key: value for key, value in rest.choice.items() if key != "token_ids"})
 
     def withheld(self) -> Share:
         """The same without the text that was not released."""
