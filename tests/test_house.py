@@ -22,6 +22,7 @@ TESTED_ELSEWHERE = {
     "core/commands.py": "plain data; every test of core/stream.py compares them",
     "core/composition.py": "plain data",
     "core/conversation.py": "plain data",
+    "core/downstream.py": "tests/core/test_stream.py and tests/core/test_masks.py",
     "core/events.py": "plain data; every test of core/stream.py sends them",
     "engine/causal_step.py": "tests/engine/test_runner.py and test_causal.py",
     "engine/identity.py": "tests/transports/test_engine_remote.py",

@@ -8,6 +8,9 @@ happened (``events``) and answers with what must be done (``commands``). The fil
 * ``verdicts`` - what scorers say and what judges conclude; the ``Judge`` protocol.
 * ``holdback`` - text that has arrived and is not yet released, and its watermarks.
 * ``splice`` - how inserted text is joined to what the client has already read.
+* ``json_view`` - where words of ours may stand in a JSON text.
 * ``events`` / ``commands`` - the vocabulary between the core and its driver.
+* ``scoring``, ``pending``, ``holdpoint``, ``redirects``, ``inserts``, ``masks``, ``downstream`` - what a lane
+  remembers, each with the rules for its part; none acts by itself.
 * ``stream`` - ``GuardedStream``, the state machine of one lane.
 """

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from guardrail.core.spans import Span
 
+LOOK_BACK_CHARS = 64
+"""Code points before a position that say whether a sentence ends there."""
+
 _TRAIL_CHARS = 256  # released text kept for looking back: more than any sentence rule needs
 
 

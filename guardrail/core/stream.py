@@ -14,50 +14,37 @@ Rule 3: what is released, withheld and inserted is a function of the text and it
     the word at hand; only *how many* words a command carries depends on timing. There are two exceptions:
     the timer of the open word, which exists to not keep a reader waiting, and only releases; and what
     becomes of text that stays pending for longer than may be held.
-Rule 4: one ``ScoreText`` and one ``ComposeInsert`` are out at a time. What gathers meanwhile goes out
-    together, so a step widens by itself under load.
 
-Release
--------
-At CLEAR a word leaves as soon as it was judged. The first word at WATCH pins the *hold point* in front
-of it; nothing passes that point until the judge is CLEAR again (its hysteresis) or an intervention takes
-the place of what is held. A pin that would hold more than ``max_held_chars`` moves up to the last sentence
-end behind it: everything there was judged and no finding came of it.
+What a lane remembers is kept by parts, each with its rules, in the order in which text meets them:
 
-Interventions wait in line as ``_Insert``: the release stops at the first one's position until its words
-are there. A *terminal* one ends the lane.
+* ``holdback`` - the text and its watermarks.
+* ``scoring`` - what goes out to be scored, one ``ScoreText`` at a time, and the open word's timer.
+* ``pending`` - tokens that were scored and not yet judged, and text that waits for what comes.
+* ``holdpoint`` - the position that no text of a watched lane passes.
+* ``redirects`` - help that waits for a good place.
+* ``inserts`` - interventions in line, each with its place; ``masks``, those of them that withhold text.
+* ``downstream`` - what the client reads, and in which order.
 
-Exact spans
------------
-A scorer may say that a token is *pending*: what comes may make it part of something longer, a card number
-of which the first digits are here. Words from there on are not judged, hence not released, until a later
-result no longer says so; by then the whole is a token that begins in earlier text. So the judge sees the
-same tokens in the same order however the text was cut. A *mask* withholds its span and lets the text
-behind it go on; it waits until all of the span may leave, so that spans which overlap become one.
+None of them acts by itself: what follows from one for the others is decided here.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from guardrail.core.commands import (
     Command,
-    ComposeInsert,
     EndLane,
-    InsertText,
     NoteDecision,
     NoteFailure,
     NoteFindings,
     NoteUnscanned,
     ReleaseText,
-    ScoreText,
-    WakeAfter,
-    WithholdText,
 )
 from guardrail.core.composition import Composition
+from guardrail.core.downstream import Downstream
 from guardrail.core.events import (
     ChunkReceived,
     Event,
@@ -70,13 +57,15 @@ from guardrail.core.events import (
     Woken,
 )
 from guardrail.core.holdback import HoldBack
-from guardrail.core.json_view import Fit, JsonView
-from guardrail.core.segments import ends_sentence, scorable, word_ends
+from guardrail.core.holdpoint import HoldPoint
+from guardrail.core.inserts import Insert, InsertQueue
+from guardrail.core.masks import Masks
+from guardrail.core.pending import UnjudgedTokens
+from guardrail.core.redirects import Redirects
+from guardrail.core.scoring import Out, Scoring
+from guardrail.core.segments import word_ends
 from guardrail.core.spans import Span
-from guardrail.core.splice import ClientView, after_insert
 from guardrail.core.verdicts import Decision, FailureStance, Judge, Kind, Level, TokenScore, Verdict
-
-_LOOK_BACK = 64  # code points before a position that say whether a sentence ends there
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,38 +83,6 @@ class LaneRules:
     """How much the watch state may hold before it releases whole sentences, and how much may stay pending."""
 
 
-@dataclass(slots=True)
-class _Insert:
-    """An intervention with its place in the text, waiting for its words."""
-
-    decision: Decision
-    at: int
-    terminal: bool
-    following: str = ""
-    """How the upstream goes on behind it."""
-    until: int = 0
-    """A mask's: where the upstream's text goes on."""
-    fit: Fit | None = None
-    """A mask's in a JSON text: how its words are written."""
-    silent: bool = False
-    """A mask that goes on with what the one before it began: its words have been said."""
-    asked: bool = False
-
-    @property
-    def is_mask(self) -> bool:
-        return self.until > self.at
-
-
-@dataclass(slots=True)
-class _Out:
-    """The ``ScoreText`` that is out."""
-
-    span: Span
-    tentative: bool
-    passed: bool = False
-    """It was late and the policy said pass: its text has already left."""
-
-
 class GuardedStream:
     """One lane of a guarded stream: a choice's text, from its first chunk to its end."""
 
@@ -133,27 +90,18 @@ class GuardedStream:
         self._judge = judge
         self._rules = rules
         self._text = HoldBack()
-        self._view = ClientView()  # what the client reads, inserts included
-        self._outline = ClientView()  # the upstream's own text, up to ``_judged``
-        self._json = None if rules.prose else JsonView()  # and up to where it was released or masked
-        self._masked = Span(0, 0)  # the last span that was masked
+        self._scoring = Scoring(self._text, rules.open_word_deadline_s)
+        self._tokens = UnjudgedTokens(judge)
+        self._hold = HoldPoint(self._text, rules.max_held_chars)
+        self._redirects = Redirects(self._text)
+        self._inserts = InsertQueue()
+        self._masks = Masks(self._text, self._inserts, prose=rules.prose)
+        self._downstream = Downstream(self._text, self._inserts, self._masks)
         self._commands: list[Command] = []
         self._prompt_judged = False
         self._finished = False  # the upstream said so
         self._closed = False  # we said so
-        self._scored = 0
         self._judged = 0
-        self._tokens: list[TokenScore] = []  # scored, not yet judged, in the order in which they will be
-        self._pending: Sequence[TokenScore] = ()  # what the latest scores called so
-        self._passed = 0  # what is pending before it was let go
-        self._tried = 0  # up to where the open word was scored tentatively
-        self._out: _Out | None = None
-        self._timer_for: tuple[int, int] | None = None  # the open word the timer was set for
-        self._hold_at: int | None = None
-        self._unconfirmed_at: int | None = None  # where a risk begins that waits to be confirmed
-        self._inserts: deque[_Insert] = deque()
-        self._redirect: Decision | None = None  # waits for a natural boundary
-        self._redirected: set[str] = set()
         self._terminal = False  # an insert in line will end the lane
         self._withholding = ""  # why text that failed to be scored is held to the end (stance hold)
         self._late_to = 0  # up to where text may leave because its scores are late (stance pass)
@@ -213,7 +161,7 @@ class GuardedStream:
             case InsertComposed(composition=composition):
                 self._insert(composition)
             case Woken():
-                self._timer_for = None
+                self._scoring.timer_fired()
                 self._score_open_word()
             case _:
                 assert_never(event)
@@ -236,64 +184,51 @@ class GuardedStream:
             self._decide(decision, self._text.released)
 
     def _take_scores(self, tokens: Sequence[TokenScore]) -> None:
-        out, self._out = self._out, None
+        out = self._scoring.answered()
         if out is None or self._closed or self._terminal:
             return
         if out.tentative:
-            if self._calm and self._judge.would_clear(tokens) and not any(map(self._waits_for, tokens)):
+            waits = any(map(self._tokens.must_wait, tokens))
+            if self._calm and not waits and self._judge.would_clear(tokens):
                 self._text.clear(out.span.end)
             return
-        self._scored = out.span.end
-        self._pending = [token for token in tokens if token.pending]
-        self._judge_words([token for token in tokens if not token.pending])
+        self._scoring.move_to(out.span.end)
+        self._tokens.add(tokens)
+        self._judge_words()
         self._limit_pending()
 
     # -- judging -----------------------------------------------------------------------------------
 
-    def _judge_words(self, tokens: Sequence[TokenScore]) -> None:
-        """Judge what was scored, up to what is pending; ``tokens`` are new."""
-        if tokens:
-            # The longer one first: what stands inside of it is judged when its fate is known.
-            self._tokens = sorted((*self._tokens, *tokens), key=lambda t: (t.span.start, -t.span.end))
-        queue, self._tokens = deque(self._tokens), []
+    def _judge_words(self) -> None:
+        """Judge what was scored, up to what must wait."""
         first = start = self._judged
-        text = self._text.text(first, self._scored)
-        pending_at = self._pending_at
+        text = self._text.text(first, self._scoring.scored)
+        waits_at = self._tokens.waits_at
         for end in (first + end for end in word_ends(text, final=True)):
-            if pending_at is not None and pending_at < end:
+            if waits_at is not None and waits_at < end:
                 break
             word = text[start - first : end - first]
             self._place_redirect(start, word)
+            tokens = self._tokens.take(end)
             # A word without a token (white space, marks the classifier drops) changes nothing.
-            level = Level.CLEAR if self._hold_at is None else Level.WATCH
-            if queue and queue[0].span.start < end:
-                level = Level.CLEAR
-            while queue and queue[0].span.start < end:
-                verdict = self._judge.judge(queue.popleft())
+            level = Level.CLEAR if tokens or self._hold.at is None else Level.WATCH
+            for token in tokens:
+                verdict = self._judge.judge(token)
                 level = max(level, verdict.level)
-                self._unconfirmed_at = verdict.pending_at
+                self._hold.unconfirmed_at = verdict.pending_at
                 self._take_verdict(verdict, start)
                 if self._terminal:
                     return
             self._read_judged(word)
-            self._mark_word(Span(start, end), level)
+            if self._rules.enforce:
+                self._hold.mark(Span(start, end), level, self._inserts.placed)
+            self._text.clear(end)
             start = end
-        self._tokens = list(queue)
 
     def _read_judged(self, text: str) -> None:
         """``text``, which follows what was judged, is judged, or never will be."""
         self._judged += len(text)
-        self._outline.read(text)
-
-    def _waits_for(self, token: TokenScore) -> bool:
-        """Whether text from the token on must wait for what becomes of it."""
-        waits = token.pending and token.span.start >= self._passed
-        return waits and self._judge.prospect(token) > Level.CLEAR
-
-    @property
-    def _pending_at(self) -> int | None:
-        """Where text begins that must wait for what becomes of it."""
-        return min((token.span.start for token in self._pending if self._waits_for(token)), default=None)
+        self._redirects.read(text)
 
     def _limit_pending(self) -> None:
         """End the wait of text that is pending for too long.
@@ -302,68 +237,37 @@ class GuardedStream:
         anything else nobody knows whether it may leave: the policy's stance for text that could not be
         scored says what is done.
         """
-        waiting = [token for token in self._pending if self._waits_for(token)]
-        if not waiting or self._terminal or self._scored - self._judged <= self._rules.max_held_chars:
+        scored, first = self._scoring.scored, self._tokens.waited_for
+        if first is None or self._terminal or scored - self._judged <= self._rules.max_held_chars:
             return
         if not self._rules.enforce:
             self._settle_pending()
             return
-        first = min(waiting, key=lambda token: token.span.start)
         end = self._word_end_before(first.span.end)
         if self._judge.prospect(first) is Level.ACT and end > self._judged:
-            unknown = dict.fromkeys(first.scores, 0.0)
-            rest = TokenScore(Span(end, self._scored), unknown, pending=True)
-            self._pending = [rest, *(token for token in self._pending if token.span.start >= end)]
-            self._judge_words([TokenScore(Span(first.span.start, end), first.scores)])
+            self._tokens.split(first, end, scored)
+            self._judge_words()
             return
         stance, decision = self._judge.failure("pending")
-        held = Span(self._judged, self._scored)
-        self._commands.append(NoteFailure("pending", stance, held))
+        self._commands.append(NoteFailure("pending", stance, Span(self._judged, scored)))
         if stance is FailureStance.HOLD:
             self._withholding = "pending"
         elif stance is FailureStance.REDIRECT:
             self._decide(decision, self._judged)
         else:
-            self._own_up(self._judged, self._scored, "pending")
-            self._passed = self._scored
-            self._settle_pending()
+            self._own_up(self._judged, scored, "pending")
+            self._tokens.let_go(scored)
+            self._judge_words()
 
     def _word_end_before(self, end: int) -> int:
         """The last end of a scored word that is not behind ``end``."""
-        ends = word_ends(self._text.text(self._judged, self._scored), final=True)
+        ends = word_ends(self._text.text(self._judged, self._scoring.scored), final=True)
         return max((self._judged + at for at in ends if self._judged + at <= end), default=self._judged)
 
     def _settle_pending(self) -> None:
         """Nothing that was pending is any more: it stands as it is."""
-        pending, self._pending = self._pending, ()
-        self._judge_words(pending)
-
-    def _mark_word(self, word: Span, level: Level) -> None:
-        """Clear the word, pin or lift the hold point."""
-        if self._rules.enforce:
-            if level is Level.CLEAR:
-                self._hold_at = None
-            elif self._hold_at is None:
-                placed = max((insert.at for insert in self._inserts if not insert.is_mask), default=0)
-                self._hold_at = max(word.start, self._text.released, placed)
-            else:
-                self._limit_hold(word)
-        self._text.clear(word.end)
-
-    def _limit_hold(self, word: Span) -> None:
-        """Move the hold point up when it holds too much, but never past a risk that waits to be confirmed."""
-        if self._hold_at is None or word.end - self._hold_at <= self._rules.max_held_chars:
-            return
-        free_to = word.start if self._unconfirmed_at is None else min(word.start, self._unconfirmed_at)
-        self._hold_at = self._last_sentence_end(self._hold_at, max(self._hold_at, free_to))
-
-    def _last_sentence_end(self, start: int, end: int) -> int:
-        """The last sentence end in ``(start, end)`` that shows by what follows it, else ``end``."""
-        text = self._text.text(start, end)
-        for at in range(len(text) - 1, 0, -1):
-            if ends_sentence(text[max(0, at - _LOOK_BACK) : at], text[at : at + 4]):
-                return start + at
-        return end
+        self._tokens.settle()
+        self._judge_words()
 
     def _take_verdict(self, verdict: Verdict, at: int) -> None:
         if verdict.findings:
@@ -379,7 +283,8 @@ class GuardedStream:
         if kind is Kind.ALLOW:
             return
         if kind is Kind.MASK:
-            self._mask(decision)
+            if not self._rules.enforce or not self._masks.place(decision):
+                self._commands.append(NoteDecision(decision, decision.finding.span.start, enforced=False))
             return
         inapplicable = kind is Kind.REDIRECT and not self._rules.prose
         if not self._rules.enforce or kind is Kind.ANNOTATE or inapplicable:
@@ -387,62 +292,16 @@ class GuardedStream:
             self._commands.append(NoteDecision(decision, at, enforced=enforced))
             return
         if kind is Kind.REDIRECT:
-            waiting = self._redirect
-            graver = waiting is None or decision.finding.severity > waiting.finding.severity
-            if graver and decision.finding.category not in self._redirected:
-                self._redirected.add(decision.finding.category)
-                self._redirect = decision
+            self._redirects.add(decision)
             return
         self._end_with(decision, at)
 
     def _end_with(self, decision: Decision, at: int) -> None:
-        """A terminal insert, where the hold point or what has already left says.
-
-        It takes the place of masks behind it, and of one it would stand in the middle of.
-        """
+        """A terminal insert, where the hold point or what has already left says."""
         self._terminal = True
-        self._redirect = None
-        place = max(self._text.released, at if self._hold_at is None else self._hold_at)
-        while self._inserts and not self._inserts[-1].asked and self._inserts[-1].until > place:
-            place = min(place, self._inserts.pop().at)
-        if self._inserts:
-            place = max(place, self._inserts[-1].at, self._inserts[-1].until)
-        self._inserts.append(_Insert(decision, place, terminal=True))
-
-    def _mask(self, decision: Decision) -> None:
-        """Put a mask in line for its finding's span, as far as that has not left.
-
-        Spans that overlap are withheld as one, with the words of the first.
-        """
-        span = decision.finding.span
-        released = self._text.released
-        start, end = max(span.start, released), span.end
-        silent = span.start < self._masked.end == released
-        last = self._inserts[-1] if self._inserts else _Insert(decision, 0, terminal=False)
-        overlaps = last.is_mask and not last.asked and start < last.until
-        if overlaps:
-            start, end = last.at, max(last.until, end)
-        else:
-            start = max(start, last.at, last.until)
-        fit = None
-        if self._json is not None and start < end:
-            fit = self._fit(self._json, start, end)
-            start, end = (start + fit.start, start + fit.end) if fit else (start, end)
-        if not self._rules.enforce or (self._json is not None and fit is None):
-            self._commands.append(NoteDecision(decision, span.start, enforced=False))
-            return
-        if start >= end:
-            return
-        if overlaps:
-            self._inserts.pop()
-            decision, silent = last.decision, last.silent
-        self._inserts.append(_Insert(decision, start, terminal=False, until=end, fit=fit, silent=silent))
-
-    def _fit(self, view: JsonView, start: int, end: int) -> Fit | None:
-        """How ``[start, end)`` can be masked in a JSON text that ``view`` has read up to where it was released."""
-        view, text = replace(view), self._text.text
-        view.read(text(self._text.released, start))
-        return view.fit(text(start - 1, start) if start else "", text(start, end), text(end, end + 1))
+        self._redirects.clear()
+        place = at if self._hold.at is None else self._hold.at
+        self._inserts.append_terminal(decision, max(self._text.released, place))
 
     def _place_redirect(self, at: int, word: str) -> None:
         """Put a waiting redirect in line if ``word``, at position ``at``, begins behind a boundary.
@@ -450,25 +309,22 @@ class GuardedStream:
         Help does not wait for a watched lane to settle: the sentences before it were judged, so the hold
         point moves up to here, unless a risk in them still waits to be confirmed.
         """
-        if self._redirect is None or at < self._text.released:
+        redirect = self._redirects.waiting
+        if redirect is None or at < self._text.released:
             return
-        before = self._text.text(max(0, at - _LOOK_BACK), at)
-        if self._outline.in_block or not ends_sentence(before, word):
+        place = self._redirects.place(at, word)
+        withheld = self._inserts.end > at  # by a mask in line
+        if place is None or withheld or not self._hold.may_move_to(at):
             return
-        if self._hold_at is not None and self._unconfirmed_at is not None and self._unconfirmed_at < at:
-            return
-        if self._inserts and self._inserts[-1].until > at:  # not in the middle of what is withheld
-            return
-        at += _lead(word)
-        self._text.clear(at)  # a space carries no risk
-        self._hold_at = None if self._hold_at is None else at
-        self._inserts.append(_Insert(self._redirect, at, terminal=False, following=word))
-        self._redirect = None
+        self._text.clear(place)  # a space carries no risk
+        self._hold.move_to(place)
+        self._inserts.append(Insert(redirect, place, following=word))
+        self._redirects.clear()
 
     # -- failure -----------------------------------------------------------------------------------
 
     def _delay(self, reason: str) -> None:
-        out = self._out
+        out = self._scoring.out
         if out is None or self._closed or self._terminal or out.tentative or out.passed:
             return
         stance, _ = self._judge.failure(reason)
@@ -477,7 +333,7 @@ class GuardedStream:
         out.passed = stance is FailureStance.PASS and self._rules.enforce
 
     def _fail(self, reason: str) -> None:
-        out, self._out = self._out, None
+        out = self._scoring.answered()
         if out is None or self._closed or self._terminal or out.tentative:
             return
         stance, decision = self._judge.failure(reason)
@@ -490,7 +346,7 @@ class GuardedStream:
         else:
             self._decide(decision, self._judged)
 
-    def _skip(self, out: _Out, reason: str) -> None:
+    def _skip(self, out: Out, reason: str) -> None:
         """Let text leave that will never have a score, and say so (invariant 7)."""
         # What is pending never came to an end: nobody knows what it was.
         self._own_up(self._judged, out.span.end, reason)
@@ -498,14 +354,15 @@ class GuardedStream:
         if self._terminal:
             return
         self._read_judged(self._text.text(self._judged, out.span.end))
-        self._scored = out.span.end
-        self._limit_hold(Span(out.span.end, out.span.end))
+        self._scoring.move_to(out.span.end)
+        self._hold.limit(Span(out.span.end, out.span.end))
         self._text.clear(out.span.end)
 
     # -- moving on -----------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        late = self._out is not None and self._out.passed
+        out = self._scoring.out
+        late = out is not None and out.passed
         if not self._terminal and (late or not self._rules.enforce):
             self._text.clear(self._text.arrived)
             self._late_to = self._text.arrived if late else 0
@@ -514,65 +371,44 @@ class GuardedStream:
         self._flush()
         self._text.forget(self._judged)
 
+    @property
+    def _may_score(self) -> bool:
+        return self._prompt_judged and not (self._closed or self._terminal or self._withholding)
+
     def _score_words(self) -> None:
-        if self._out is not None or not self._prompt_judged or self._terminal or self._withholding:
+        if not self._may_score:
             return
-        start = self._scored
-        text = self._text.text(start)
-        size = scorable(text, final=self._finished)
-        if size:
-            self._send(Span(start, start + size), tentative=False)
-        elif self._open_word_waits():
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        """Once an open word, from its first character: a word that grows must not put its deadline off."""
-        word = (self._scored, self._tried)
-        if self._rules.open_word_deadline_s > 0 and self._timer_for != word:
-            self._timer_for = word
-            self._commands.append(WakeAfter(self._rules.open_word_deadline_s))
-
-    def _open_word_waits(self) -> bool:
-        """Whether there is open text that a reader waits for and that was not yet tried as it stands."""
-        known = max(self._text.cleared, self._scored, self._tried)
-        return self._text.arrived > known and not self._finished
+        if self._finished and self._scoring.skip_blank_end():
+            self._judge_words()
+        command = self._scoring.next_words(final=self._finished)
+        if command is not None:
+            self._commands.append(command)
 
     def _score_open_word(self) -> None:
-        busy = self._out is not None or not self._prompt_judged
-        if busy or self._closed or self._terminal or self._withholding or not self._open_word_waits():
+        busy = self._finished or self._scoring.out is not None
+        if not self._may_score or busy or not self._scoring.open_word_waits:
             return
-        self._tried = self._text.arrived
-        if self._text.text(self._scored).strip():
-            self._send(Span(self._scored, self._text.arrived), tentative=True)
-        elif self._calm:  # the white space after a word, which only belongs to the next one
+        command = self._scoring.try_open_word()
+        if command is not None:
+            self._commands.append(command)
+        elif self._calm:
             self._text.clear(self._text.arrived)
 
     @property
     def _calm(self) -> bool:
         """Nothing is held, pending, or waits for a place in the text that is still to come."""
-        settled = self._judged == self._scored and self._pending_at is None and self._hold_at is None
-        return settled and self._redirect is None and not self._inserts
-
-    def _send(self, span: Span, *, tentative: bool) -> None:
-        text = self._text.text(span.start, span.end)
-        # White space carries no token; a scorer need not see the last of it, but its positions count the rest.
-        if self._finished and not text.strip():
-            self._scored = span.end
-            self._judge_words(())
-            self._score_words()
-            return
-        self._out = _Out(span, tentative)
-        self._commands.append(ScoreText(span, text, tentative))
+        all_judged = self._judged == self._scoring.scored and self._tokens.waits_at is None
+        return all_judged and self._hold.at is None and self._redirects.waiting is None and not self._inserts
 
     def _wrap_up(self) -> None:
         """All text has come: once all of it is judged, settle what was waiting."""
-        if not self._finished or not self._prompt_judged or self._terminal or self._out is not None:
+        if not self._finished or not self._prompt_judged or self._terminal or self._scoring.out is not None:
             return
         if self._withholding:
             _, decision = self._judge.failure(self._withholding)
             self._decide(decision, self._judged)
             return
-        if self._settled or self._scored < self._text.arrived:
+        if self._settled or self._scoring.scored < self._text.arrived:
             return
         self._settle_pending()
         if self._terminal:
@@ -581,48 +417,22 @@ class GuardedStream:
         self._take_verdict(self._judge.finish(), self._judged)
         if self._terminal:
             return
-        self._hold_at = None
-        if self._redirect is not None:
-            self._inserts.append(
-                _Insert(self._redirect, self._text.arrived, terminal=False, following="\n\n")
-            )
-            self._redirect = None
+        self._hold.lift()
+        redirect = self._redirects.waiting
+        if redirect is not None:
+            self._inserts.append(Insert(redirect, self._text.arrived, following="\n\n"))
+            self._redirects.clear()
 
     def _flush(self) -> None:
-        """Release what may leave, up to the first insert that still wants its words."""
+        """Release what may leave; when all of it has, the lane ends."""
         if not self._prompt_judged and self._rules.enforce:
             return
-        while True:
-            limit = self._text.cleared if self._hold_at is None else min(self._hold_at, self._text.cleared)
-            first = self._inserts[0] if self._inserts else None
-            self._release(limit if first is None else min(limit, first.at))
-            if first is None or (first.is_mask and limit < first.until):
-                break
-            if not first.silent:
-                if not first.asked:
-                    first.asked = True
-                    self._commands.append(ComposeInsert(first.decision, first.at, at_start=self._view.empty))
-                return
-            self._inserts.popleft()
-            self._withhold(first.until)
-        if first is None and self._settled and self._text.released == self._text.arrived:
+        for command in self._downstream.release(self._hold.free_to):
+            self._commands.append(command)
+            if isinstance(command, ReleaseText):
+                self._own_up(self._judged, min(command.span.end, self._late_to), "late")
+        if not self._inserts and self._settled and self._text.released == self._text.arrived:
             self._close(intervened=False)
-
-    def _release(self, end: int) -> None:
-        if end > self._text.released:
-            span, text = self._text.release(end)
-            self._view.read(text)
-            if self._json is not None:
-                self._json.read(text)
-            self._commands.append(ReleaseText(span, text))
-            self._own_up(self._judged, min(end, self._late_to), "late")
-
-    def _withhold(self, end: int) -> None:
-        span, text = self._text.withhold(end)
-        self._masked = span
-        if self._json is not None:
-            self._json.read(text)
-        self._commands.append(WithholdText(span))
 
     def _own_up(self, start: int, end: int, reason: str) -> None:
         """Say, once, of text that it leaves without its scores (invariant 7)."""
@@ -632,37 +442,13 @@ class GuardedStream:
             self._owned_to = end
 
     def _insert(self, composition: Composition) -> None:
-        if self._closed or not self._inserts or not self._inserts[0].asked:
+        insert = self._inserts.first
+        if self._closed or insert is None or not insert.asked:
             return
-        insert = self._inserts.popleft()
-        text = self._joined(insert, composition.text)
-        self._view.read(text)
-        withheld = insert.until - insert.at if insert.is_mask else 0
-        self._commands.append(
-            InsertText(
-                insert.decision, insert.at, text, composition.wording, composition.resources, withheld
-            ),
-        )
-        if insert.is_mask:
-            self._withhold(insert.until)
+        self._commands += self._downstream.insert(insert, composition)
         if insert.terminal:
             self._close(intervened=True)
 
-    def _joined(self, insert: _Insert, words: str) -> str:
-        """Our words with what joins them to the text around them."""
-        if insert.is_mask:
-            return insert.fit.worded(words) if insert.fit else words
-        after = "" if insert.terminal else after_insert(insert.following)
-        return self._view.before_insert() + words + after
-
     def _close(self, *, intervened: bool) -> None:
         self._closed = True
-        self._out = None
         self._commands.append(EndLane(intervened))
-
-
-def _lead(word: str) -> int:
-    """How many spaces the word begins with; they stay with the text before it, unless they break its line."""
-    body = word.lstrip()
-    space = word[: len(word) - len(body)]
-    return 0 if "\n" in space or "\r" in space else len(space)
