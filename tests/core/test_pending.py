@@ -74,6 +74,10 @@ def test_a_split_token_stands_up_to_there_and_waits_from_there():
     tokens.split(long, 12, 20)
     assert tokens.waits_at == 12
     assert tokens.take(20) == [token(3, 12)]
+    tokens.settle()
+    assert [t.span for t in tokens.take(20)] == [Span(12, 20), Span(14, 20)], (
+        "the one inside is judged with it"
+    )
 
 
 def test_text_that_was_let_go_does_not_wait_again():

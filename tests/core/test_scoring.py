@@ -43,6 +43,7 @@ def test_the_timer_is_set_once_an_open_word():
     text.append("n")
     assert scoring.next_words(final=False) is None
     scoring.timer_fired()
+    assert scoring.next_words(final=False) == WakeAfter(0.25)
     assert scoring.try_open_word() == ScoreText(Span(0, 4), "open", tentative=True)
     scoring.answered()
     assert not scoring.open_word_waits, "tried already"
