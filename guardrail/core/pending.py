@@ -69,7 +69,7 @@ class UnjudgedTokens:
         unknown = dict.fromkeys(token.scores, 0.0)
         rest = TokenScore(Span(at, scored), unknown, pending=True)
         self._pending = [rest, *(other for other in self._pending if other.span.start >= at)]
-        self._find([TokenScore(Span(token.span.start, at), token.scores)])
+        self._find([TokenScore(Span(token.span.start, at), token.scores, exact=token.exact)])
 
     def let_go(self, end: int) -> None:
         """What is pending stands as it is, and no text before ``end`` will wait again."""

@@ -2,7 +2,9 @@
 
 Rule 1: a token is fed with at most ``max_positions - 1`` tokens before it. When the window is full and
 one more token comes, the lane *re-anchors*: the start token, the marker of the role in whose turn the
-kept part begins, and the last half of the window are fed anew from position 0.
+kept part begins, and the last quarter of the window are fed anew from position 0. Feeding a token again costs
+as much as a prompt's, so a lane that goes on for ever pays for a third of a token more with each of its own;
+with half of the window it would be a whole one.
 Rule 2: where that happens depends on the number of tokens only, never on how text was cut into calls
 or steps (invariant 3).
 
@@ -80,7 +82,7 @@ class Anchoring:
         return passes, tuple(current)
 
     def _anchor(self, window: Sequence[int]) -> list[int]:
-        kept_from = len(window) - (self.max_positions // 2 - self.overhead)
+        kept_from = len(window) - (max(self.max_positions // 4, 2 * self.overhead) - self.overhead)
         if not self.markers:
             return [*self.start, *window[kept_from:]]
         place = kept_from

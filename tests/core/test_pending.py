@@ -80,6 +80,14 @@ def test_a_split_token_stands_up_to_there_and_waits_from_there():
     )
 
 
+def test_what_is_split_off_an_entity_is_as_exact_as_the_whole():
+    tokens = unjudged()
+    entity = TokenScore(Span(3, 20), {"privacy_pii": 0.9}, pending=True, exact=True)
+    tokens.add([entity])
+    tokens.split(entity, 12, 20)
+    assert tokens.take(12) == [TokenScore(Span(3, 12), {"privacy_pii": 0.9}, exact=True)]
+
+
 def test_text_that_was_let_go_does_not_wait_again():
     tokens = unjudged()
     tokens.add([token(3, 9, pending=True)])
