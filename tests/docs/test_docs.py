@@ -191,7 +191,15 @@ def test_the_table_of_flags_is_the_parsers():
 
 # -- the policy --------------------------------------------------------------------------------------------
 
-SHAPES = (rules.Policy, rules.Timing, rules.HoldBackRules, rules.CategoryRules, rules.RoleRules)
+SHAPES = (
+    rules.Policy,
+    rules.PackRules,
+    rules.GateRules,
+    rules.Timing,
+    rules.HoldBackRules,
+    rules.CategoryRules,
+    rules.RoleRules,
+)
 
 
 def documented(shape: type) -> dict[str, list[str]]:

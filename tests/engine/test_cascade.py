@@ -23,10 +23,10 @@ HEAVY = {"murk": {"violence": 0.9}, "doom": {"violence": 0.95, "sexual": 0.2}}
 
 
 class Counting(KeywordScorer):
-    """A heavy scorer that says what it was shown, and refuses as often as it is told to."""
+    """A scorer that says what it was shown, and refuses as often as it is told to."""
 
-    def __init__(self) -> None:
-        super().__init__(HEAVY)
+    def __init__(self, words, **options) -> None:
+        super().__init__(words, **options)
         self.shown: list[str] = []
         self.refusals = 0
 
@@ -40,7 +40,7 @@ class Counting(KeywordScorer):
 
 
 def cascade(threshold: float = 0.2, **options) -> Cascade:
-    return Cascade(KeywordScorer(GATE, phrases=PHRASES), Counting(), Gate(threshold=threshold, **options))
+    return Cascade(Counting(GATE, phrases=PHRASES), Counting(HEAVY), Gate(threshold=threshold, **options))
 
 
 def lane_of(scorer: Cascade, role: Role = Role.ASSISTANT):
@@ -103,7 +103,7 @@ async def test_a_word_that_is_tried_opens_nothing_and_is_not_called_calm():
     lane = lane_of(scorer)
     await lane.extend("so")
     tokens = await lane.extend(" murk", tentative=True)
-    assert TokenScore(Span(2, 7), {}, pending=True) in tokens
+    assert Span(2, 7) in [token.span for token in tokens if token.pending]
     assert scorer.heavy.shown == []
     assert said(await lane.extend(" murky doom")) == {}
     assert said(await lane.extend(" murk")) == {14: 0.9}
@@ -113,7 +113,9 @@ async def test_a_word_that_is_tried_opens_nothing_and_is_not_called_calm():
 
 async def test_a_span_the_gate_waited_for_counts_from_its_beginning():
     lane = lane_of(cascade())
-    assert [token.pending for token in await lane.extend("a key")] == [False, False, True]
+    tokens = await lane.extend("a key")
+    heavy = TokenScore(Span(2, 5), {"sexual": 0.0, "violence": 0.0}, pending=True, exact=True)
+    assert tokens[-1] == heavy, "what will perhaps be judged must not leave"
     await lane.extend(" one")
     tokens = await lane.extend(" two doom")
     assert said(tokens, "privacy_pii")[2] == 0.9
@@ -132,7 +134,7 @@ async def test_a_word_behind_what_is_pending_opens_when_that_is_decided():
     scorer = cascade(categories=["violence"])
     lane = lane_of(scorer)
     await lane.extend("doom key one")
-    scorer.gate.phrases["one murk x"] = {"privacy_pii": 0.9}
+    scorer.gate.phrases["one murk x"] = {"violence": 0.9}
     await lane.extend(" murk")
     assert scorer.heavy.shown == []
     assert said(await lane.extend(" doom"))[18] == 0.95
@@ -151,9 +153,9 @@ async def test_a_refused_call_can_be_repeated():
     scorer.heavy.refusals = 1
     with pytest.raises(OverloadedError):
         await lane.extend(" murk doom")
-    assert said(await lane.extend(" murk")) == {13: 0.9}, "or with less"
-    assert said(await lane.extend(" doom murk")) == {18: 0.95, 23: 0.9}
-    assert "".join(scorer.heavy.shown) == "one two murk murk doom murk"
+    assert said(await lane.extend(" murk doom so")) == {13: 0.9, 18: 0.95, 23: 0.0}, "or with more"
+    assert "".join(scorer.heavy.shown) == "one two murk murk doom so"
+    assert scorer.gate.shown == ["one", " two", " murk", " murk doom", " so"], "the gate reads nothing twice"
 
 
 async def test_a_cancelled_call_leaves_the_lane_where_it_was():
