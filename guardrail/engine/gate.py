@@ -82,6 +82,7 @@ class GatedLane:
             tuple[Role, list[str]]
         ] = []  # turns, in pieces, that the heavy scorer has not read
         self._openers: list[TokenScore] = []  # wait for what is pending before them
+        self._standing = False  # what is pending opens the lane if nothing more comes of it
         self._open_at: int | None = None  # where in this turn it begins to count
         self._position = 0
         # What a call that failed left behind: the heavy scores for earlier text.
@@ -95,8 +96,12 @@ class GatedLane:
         else:
             self._unheard.append((role, []))
         self._position = 0
-        self._open_at = 0 if self._openers or self._open_at is not None else None
-        self._openers, self._caught_up = [], []
+        if self._openers or self._standing:  # too late for the last turn, which has been answered
+            self._opened()
+            self._open_at = 0
+        elif self._open_at is not None:
+            self._open_at = 0
+        self._openers, self._standing, self._caught_up = [], False, []
 
     async def extend(
         self, text: str, gated: Sequence[TokenScore], *, tentative: bool, scored: bool
@@ -113,8 +118,9 @@ class GatedLane:
             The heavy scorer's tokens from where they count; what waits for the gate is pending.
         """
         end = self._position + len(text)
-        openers = self._openers
+        openers, standing = self._openers, False
         if self._open_at is None:
+            standing = any(token.pending and self._rule.opened_by(token) for token in gated)
             decided = [token for token in gated if not token.pending and self._rule.opened_by(token)]
             openers = [*openers, *decided]
             waiting = min(
@@ -124,17 +130,19 @@ class GatedLane:
             if first is not None and first.span.start < waiting:
                 if tentative:  # the word is asked for again when it is whole: until then nobody knows
                     return [self._pending(min(first.span.start, self._position), end)]
-                self._open_at, openers = first.span.start, []
+                self._open_at, openers, standing = first.span.start, [], False
                 self._opened()
             elif waiting < end and scored:
-                self._commit(text, end, openers, tentative=tentative)
+                if not tentative:
+                    self._commit(text, end, openers, standing=standing)
                 return [self._pending(int(waiting), end)]
         heavy: Sequence[TokenScore] = ()
         if self._open_at is not None:
             lane = await self._catch_up()
             heavy = await lane.extend(text, tentative=tentative, scored=scored)
             heavy = [token for token in (*self._caught_up, *heavy) if token.span.start >= self._open_at]
-        self._commit(text, end, openers, tentative=tentative)
+        if not tentative:
+            self._commit(text, end, openers, standing=standing)
         return heavy
 
     def fork(self) -> GatedLane:
@@ -143,7 +151,7 @@ class GatedLane:
         copy._heavy = None if self._heavy is None else self._heavy.fork()
         copy._unheard = [(role, list(pieces)) for role, pieces in self._unheard]
         copy._openers, copy._caught_up = list(self._openers), list(self._caught_up)
-        copy._open_at, copy._position = self._open_at, self._position
+        copy._standing, copy._open_at, copy._position = self._standing, self._open_at, self._position
         return copy
 
     def close(self) -> None:
@@ -176,12 +184,10 @@ class GatedLane:
                 heavy.begin_turn(self._unheard[0][0])
         return heavy
 
-    def _commit(self, text: str, end: int, openers: list[TokenScore], *, tentative: bool) -> None:
-        if tentative:
-            return
+    def _commit(self, text: str, end: int, openers: list[TokenScore], *, standing: bool) -> None:
         if self._open_at is None and self._unheard:
             self._unheard[-1][1].append(text)
-        self._openers, self._position, self._caught_up = openers, end, []
+        self._openers, self._standing, self._position, self._caught_up = openers, standing, end, []
 
     def _pending(self, start: int, end: int) -> TokenScore:
         """Text of which nobody knows yet whether the heavy scorer will judge it."""
