@@ -12,6 +12,7 @@ from guardrail.app.wiring import Settings, assemble, described, load_checked_pol
 from guardrail.cli.main import main
 from guardrail.engine.pack import load_pack
 from guardrail.errors import ConfigError
+from guardrail.testing.chunking import by_character, randomly, whole
 from tests.app.helpers import read_answers, write_rows
 from tests.engine.lexical_packs import write_lexical_pack
 from tests.engine.window_packs import write_window_pack
@@ -115,6 +116,26 @@ async def test_only_some_categories_of_a_gate_may_open(policy, scored):
     entries = GATED.replace("0.2", "0.2, categories: [payment_card]")
     _, fed = await scored(policy(entries, "violence"), ALARM, "a 1234 doom b")
     assert (fed[0], fed[1] > 0) == (0, True)
+
+
+@pytest.mark.parametrize("cut", [whole, by_character, lambda text: randomly(text, seed=1)])
+async def test_a_stream_is_replayed_alike_however_it_was_cut(policy, tmp_path, cut):  # invariant 3
+    path = policy(GATED, "violence")
+    path.write_text(path.read_text().replace("2: annotate", "2: replace"))
+    sidecar = assemble(Settings(policy=path, provider="cpu", threads=1), offline=True)
+    rows = write_rows(tmp_path / "in.jsonl", [{"id": 1, "chunks": cut("a fool b. So it is doom a b c.")}])
+    try:
+        await offline.replay(sidecar.services, rows, tmp_path / "out.jsonl", lambda _: None)
+    finally:
+        sidecar.close()
+    (answer,) = read_answers(tmp_path / "out.jsonl")
+    (done,) = answer["interventions"]
+    assert (done["kind"], done["category"], answer["client_text"][:10]) == (
+        "replace",
+        "violence",
+        "a fool b. ",
+    )
+    assert "doom" not in answer["client_text"]
 
 
 def test_categories_that_the_gate_does_not_score_are_refused(policy):
