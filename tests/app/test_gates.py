@@ -147,8 +147,13 @@ def test_categories_that_the_gate_does_not_score_are_refused(policy):
 
 def test_a_gate_that_does_not_read_what_the_other_judges_is_refused(policy, packs):
     write_lexical_pack(packs["cheap"], roles={"user": False, "assistant": True, "system": False})
+    path = policy(GATED, "violence", "secret_credential")
+    load_checked_policy(path)  # judges the assistant alone
+    path.write_text(
+        path.read_text().replace("{assistant:", "{user: {interventions: {2: annotate}}, assistant:")
+    )
     with pytest.raises(ConfigError) as caught:
-        load_checked_policy(policy(GATED, "violence", "secret_credential"))
+        load_checked_policy(path)
     assert caught.value.key == "packs.1.gated_by.pack"
     assert caught.value.reason == "cheap does not read what the user says: dear would never be asked there"
 
