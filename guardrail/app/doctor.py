@@ -18,10 +18,10 @@ from typing import Literal
 
 import guardrail
 from guardrail.app.envoy_process import find_envoy
-from guardrail.app.wiring import Settings, engine_credentials, load_checked_policy
+from guardrail.app.wiring import Settings, described, engine_credentials, gating, load_checked_policy
 from guardrail.core.verdicts import Role
 from guardrail.engine import cuda
-from guardrail.engine.identity import Engine, identity
+from guardrail.engine.identity import Engine, identities
 from guardrail.engine.loading import load_scorer
 from guardrail.errors import GuardrailError
 from guardrail.interventions.composer import load_composer
@@ -98,10 +98,8 @@ def _policy(settings: Settings) -> Iterator[Check]:
         yield Check(
             "policy", "ok", f"{policy.name} ({policy.mode}) judges the {role.value} in: {', '.join(judged)}"
         )
-    for pack in packs:
-        yield Check(
-            "pack", "ok", f"{pack.name} {pack.version} ({pack.family}) in {pack.directory}, checksums match"
-        )
+    for pack, told in zip(packs, described(policy, packs), strict=True):
+        yield Check("pack", "ok", f"{told} ({pack.family}) in {pack.directory}, checksums match")
 
 
 def _provider(settings: Settings) -> Iterator[Check]:
@@ -121,8 +119,8 @@ def _provider(settings: Settings) -> Iterator[Check]:
 
 def _engine(settings: Settings) -> Iterator[Check]:
     """What runs at the address of an engine, and whether it is what the policy was checked against."""
-    _, packs = load_checked_policy(settings.policy, settings.packs)
-    wanted = [identity(pack) for pack in packs]
+    policy, packs = load_checked_policy(settings.policy, settings.packs)
+    wanted = identities(packs, gating(policy))
     try:
         found = asyncio.run(_asked(settings))
     except EngineUnreachableError as error:

@@ -17,8 +17,8 @@ import grpc
 from guardrail import __version__
 from guardrail.app.credentials import server_credentials
 from guardrail.app.signals import Announce, stop_signal
-from guardrail.app.wiring import Settings, load_checked_policy, log_provider, watch
-from guardrail.engine.identity import Engine, identity
+from guardrail.app.wiring import Settings, gating, load_checked_policy, log_provider, watch
+from guardrail.engine.identity import Engine, identities
 from guardrail.engine.loading import load_scorers
 from guardrail.engine.scorer import LoadedScorer, Scorer
 from guardrail.errors import ConfigError
@@ -76,12 +76,13 @@ def load_engine(settings: Settings) -> tuple[LoadedScorer, Engine]:
     scorer = load_scorers(
         packs,
         settings.provider,
+        gating=gating(policy),
         intra_op_threads=settings.threads,
         max_wait_s=policy.timing.engine_wait_s,
     )
     described = Engine(
         scorer=scorer.name,
-        packs=tuple(identity(pack) for pack in packs),
+        packs=tuple(identities(packs, gating(policy))),
         categories=tuple(scorer.categories),
         provider=scorer.provider,
         why_not_cuda=scorer.why_not_cuda,

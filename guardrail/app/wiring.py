@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Literal
@@ -20,14 +20,15 @@ from guardrail.app.credentials import channel_credentials
 from guardrail.config.policies import DEFAULT_POLICY, load_policy
 from guardrail.engine.ensemble import operating_points, parts
 from guardrail.engine.family import NetworkScorer
-from guardrail.engine.identity import identity
+from guardrail.engine.gate import Gate, Gating
+from guardrail.engine.identity import identities
 from guardrail.engine.loading import load_scorers
 from guardrail.engine.pack import Pack, load_pack
 from guardrail.engine.scorer import LoadedScorer
 from guardrail.errors import ConfigError, PackError
 from guardrail.interventions.composer import load_composer
 from guardrail.observer import Observer, SilentObserver
-from guardrail.policy.rules import Policy, with_operating_points
+from guardrail.policy.rules import PackRules, Policy, with_operating_points
 from guardrail.telemetry import Telemetry, telemetry
 from guardrail.transports.engine_remote import RemoteScorer
 from guardrail.transports.services import Services
@@ -85,7 +86,11 @@ def load_checked_policy(path: Path | None, pack_names: Sequence[str] = ()) -> tu
 
     Args:
         path: the policy's file; None is the policy that ships.
-        pack_names: packs by name or directory; none: the policy's.
+        pack_names: packs by name or directory, in place of the policy's and of what it says of gates; none: the
+            policy's.
+
+    Returns:
+        The policy with the packs that are in force under ``packs``, and these, in that order.
 
     Raises:
         ConfigError: the policy is wrong, or asks for what its packs cannot do.
@@ -93,19 +98,25 @@ def load_checked_policy(path: Path | None, pack_names: Sequence[str] = ()) -> tu
     """
     policy = load_policy(path)
     source = str(path or DEFAULT_POLICY.name)
+    if pack_names:
+        named = [PackRules(pack=name) for name in dict.fromkeys(pack_names)]
+        policy = replace(policy, pack="", packs=named)
     try:
-        packs = [load_pack(name) for name in pack_names or policy.pack_names]
+        packs = [load_pack(name) for name in policy.pack_names]
     except PackError as error:
         if pack_names or path is None:
             raise
         raise ConfigError(source, "packs" if policy.packs else "pack", str(error)) from error
-    told = f"pack{'s' if len(packs) > 1 else ''} {', '.join(pack.name for pack in packs)}"
-    scored = dict.fromkeys(name for pack in packs for name in pack.categories)
+    _check_gates(source, policy, packs)
+    silent = gating(policy).silent
+    heard = [pack for place, pack in enumerate(packs) if place not in silent]
+    told = f"pack{'s' if len(heard) > 1 else ''} {', '.join(pack.name for pack in heard)}"
+    scored = dict.fromkeys(name for pack in heard for name in pack.categories)
     for name in policy.categories:
         if name not in scored:
             reason = f"is not scored by {told}; scored are {', '.join(scored)}"
             raise ConfigError(source, f"categories.{name}", reason)
-    points = operating_points(packs)
+    points = operating_points(heard)
     try:
         filled = with_operating_points(policy, points)
     except ValueError as error:
@@ -113,6 +124,52 @@ def load_checked_policy(path: Path | None, pack_names: Sequence[str] = ()) -> tu
     if not any(rules.role(role) for rules in filled.categories.values() for role in points):
         raise ConfigError(source, "categories", f"nothing is judged: all are advised against by {told}")
     return filled, packs
+
+
+def gating(policy: Policy) -> Gating:
+    """What a policy says of gates, by the places of its packs."""
+    places = {entry.pack: place for place, entry in enumerate(policy.packs)}
+    return Gating(
+        gates={
+            place: (
+                places[gate.pack],
+                Gate(threshold=gate.threshold, categories=frozenset(gate.categories)),
+            )
+            for place, entry in enumerate(policy.packs)
+            if (gate := entry.gated_by) is not None
+        },
+        silent=frozenset(place for place, entry in enumerate(policy.packs) if entry.gates_only),
+    )
+
+
+def described(policy: Policy, packs: Sequence[Pack]) -> list[str]:
+    """Each pack with its version, and what it is gated by; for people."""
+    found = gating(policy)
+    said = []
+    for place, pack in enumerate(packs):
+        how = []
+        if place in found.gates:
+            at, rule = found.gates[place]
+            how.append(f"gated by {packs[at].name} from {rule.threshold:g}")
+        if place in found.silent:
+            how.append("only gates")
+        said.append(f"{pack.name} {pack.version}" + (f" ({', '.join(how)})" if how else ""))
+    return said
+
+
+def _check_gates(source: str, policy: Policy, packs: Sequence[Pack]) -> None:
+    """A gate must see what it is to open, or nobody would ever ask the other pack."""
+    for place, (at, rule) in gating(policy).gates.items():
+        gate, heavy, key = packs[at], packs[place], f"packs.{place}.gated_by"
+        for name in sorted(set(rule.categories).difference(gate.categories)):
+            reason = f"{name} is not scored by {gate.name}; scored are {', '.join(gate.categories)}"
+            raise ConfigError(source, f"{key}.categories", reason)
+        ruled = [rules for name, rules in policy.categories.items() if name in heavy.categories]
+        for role in sorted(heavy.judged - gate.judged):
+            if all(rules.role(role) is None for rules in ruled):
+                continue
+            reason = f"{gate.name} does not read what the {role.value} says: {heavy.name} would never be asked there"
+            raise ConfigError(source, f"{key}.pack", reason)
 
 
 def assemble(
@@ -145,7 +202,7 @@ def assemble(
     if settings.engine:
         scorer = RemoteScorer(
             settings.engine,
-            [identity(pack) for pack in packs],
+            identities(packs, gating(policy)),
             observer=observer,
             clock=time.monotonic,
             credentials=engine_credentials(settings),
@@ -154,6 +211,7 @@ def assemble(
         scorer = load_scorers(
             packs,
             settings.provider,
+            gating=gating(policy),
             intra_op_threads=settings.threads,
             # Who waits for a file has time; text of a stream has a deadline.
             max_wait_s=inf if offline else policy.timing.engine_wait_s,

@@ -14,7 +14,7 @@ import yaml
 
 from guardrail.app import doctor, engine, offline, run
 from guardrail.app.envoy_config import bootstrap, filter_fragment, parse_listen, parse_upstream
-from guardrail.app.wiring import assemble, load_checked_policy
+from guardrail.app.wiring import assemble, described, load_checked_policy
 from guardrail.app.workers import Crew
 from guardrail.cli.flags import build_parser, command_line, names, settings_of
 from guardrail.errors import ConfigError, GuardrailError, InputError, PackError, ProviderError
@@ -146,7 +146,7 @@ def _check_config(parsed: argparse.Namespace) -> int:
             raise
         print(json.dumps({"ok": False, "file": error.pack, "line": None, "key": "", "reason": error.reason}))
         return 1
-    told = ", ".join(f"{pack.name} {pack.version}" for pack in packs)
+    told = ", ".join(described(policy, packs))
     if parsed.json:
         print(json.dumps({"ok": True, "name": policy.name, "pack": told}))
     else:

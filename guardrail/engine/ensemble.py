@@ -4,6 +4,9 @@ A token speaks of its own pack's categories alone. Where several packs score a c
 of it: the others' scores count where they are higher, on the tokens of the first that they overlap, and only where
 it has none do they speak themselves. So no word counts twice towards a debounce.
 
+A member may be *gated* by another one (``gate``): it is asked once the other, which reads the text first, saw something.
+The gate is read once, whoever it gates; that its findings count, too, is nothing special. One that only gates is muted.
+
 A call stands as a whole or not at all, as with one pack: what a member has read of a call that was refused or
 cancelled while another was not done is kept, and read no second time when the text is handed over again.
 """
@@ -16,6 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from guardrail.core.verdicts import Role, TokenScore
+from guardrail.engine.gate import Gate, GatedLane, Gating
 from guardrail.engine.manifest import Pack
 from guardrail.engine.scorer import LaneScorer, LoadedScorer
 from guardrail.errors import OverloadedError, ScoringError
@@ -33,6 +37,8 @@ class Member:
     scorer: LoadedScorer
     muted: Muted = field(default_factory=dict)
     """Categories of which it is not to speak, by the role whose turn it is."""
+    gated_by: tuple[int, Gate] | None = None
+    """Place of the member that decides which lanes it reads, and when; None: it reads all."""
 
 
 def operating_points(packs: Sequence[Pack]) -> Points:
@@ -62,6 +68,25 @@ def muted(packs: Sequence[Pack]) -> list[Muted]:
     ]
 
 
+def seated(
+    packs: Sequence[Pack], scorers: Sequence[LoadedScorer], gating: Gating | None = None
+) -> list[Member]:
+    """The members of an ensemble: what each pack may speak of, and which it waits for.
+
+    Args:
+        packs: in order of precedence.
+        scorers: theirs.
+        gating: which of them gate which, and which of those only gate.
+    """
+    gating = gating or Gating()
+    heard = [place for place in range(len(packs)) if place not in gating.silent]
+    quiet = dict(zip(heard, muted([packs[place] for place in heard]), strict=True))
+    return [
+        Member(scorer, quiet.get(place, dict.fromkeys(Role, scorer.categories)), gating.gates.get(place))
+        for place, scorer in enumerate(scorers)
+    ]
+
+
 class EnsembleScorer(LoadedScorer):
     """Several scorers as one.
 
@@ -77,22 +102,47 @@ class EnsembleScorer(LoadedScorer):
         """Where they run, each place once."""
         self.why_not_cuda = "; ".join(dict.fromkeys(filter(None, (s.why_not_cuda for s in scorers))))
         """Why those that run on the CPU do."""
+        self.lanes_opened = 0
+        """Lanes that gates have opened so far; forks of an open lane do not count again."""
 
     @property
     def name(self) -> str:
-        """All members' names, for records."""
-        return " + ".join(member.scorer.name for member in self.members)
+        """All members' names, for records; that of a gate stands behind what it gates, too: "heavy<gate"."""
+        return " + ".join(
+            f"{member.scorer.name}<{self.members[member.gated_by[0]].scorer.name}"
+            if member.gated_by is not None
+            else member.scorer.name
+            for member in self.members
+        )
 
     @property
     def categories(self) -> Sequence[str]:
-        """What any of them scores."""
-        return tuple(dict.fromkeys(name for member in self.members for name in member.scorer.categories))
+        """What any of them scores, and is heard in for one role at least."""
+        return tuple(
+            dict.fromkeys(
+                name
+                for member in self.members
+                for name in member.scorer.categories
+                if not all(name in member.muted.get(role, ()) for role in _JUDGED)
+            )
+        )
 
     def open(self) -> EnsembleLane:
         """A new, empty conversation with all of them."""
-        return EnsembleLane(
-            [_MemberLane(member.scorer.name, member.scorer.open(), member.muted) for member in self.members]
-        )
+        return EnsembleLane([self._open(member) for member in self.members])
+
+    def _open(self, member: Member) -> _MemberLane:
+        gate: int | None = None
+        lane: LaneScorer | GatedLane
+        if member.gated_by is not None:
+            gate, rule = member.gated_by
+            lane = GatedLane(member.scorer, rule, self._count)
+        else:
+            lane = member.scorer.open()
+        return _MemberLane(member.scorer, lane, member.muted, gate)
+
+    def _count(self) -> None:
+        self.lanes_opened += 1
 
     def close(self) -> None:
         """Close all of them; idempotent, blocks."""
@@ -137,20 +187,36 @@ class EnsembleLane(LaneScorer):
         try:
             async with self._turnstile:
                 async with asyncio.TaskGroup() as group:
-                    reading = [
-                        group.create_task(lane.read(text, tentative=tentative, scored=scored))
+                    reading: list[asyncio.Task[Sequence[TokenScore]]] = []
+                    reading += [  # none of them runs before all of them are there
+                        group.create_task(self._read(lane, reading, text, tentative=tentative, scored=scored))
                         for lane in self._lanes
                     ]
                 if not tentative:
                     for lane in self._lanes:
                         lane.settle()
-                return merged([task.result() for task in reading])
+                return merged(
+                    [lane.heard(task.result()) for lane, task in zip(self._lanes, reading, strict=True)]
+                )
         except BaseExceptionGroup as failures:
             # A failure outlives a refusal: the lane cannot be used any longer.
             worst = min(failures.exceptions, key=lambda each: isinstance(each, OverloadedError))
             raise worst from worst.__cause__
         finally:
             self._calls -= 1
+
+    async def _read(
+        self,
+        lane: _MemberLane,
+        reading: Sequence[asyncio.Task[Sequence[TokenScore]]],
+        text: str,
+        *,
+        tentative: bool,
+        scored: bool,
+    ) -> Sequence[TokenScore]:
+        """One member's tokens, after those of its gate."""
+        gated = () if lane.gate is None else await reading[lane.gate]
+        return await lane.read(text, gated, tentative=tentative, scored=scored)
 
     def fork(self) -> EnsembleLane:
         """An independent copy, in the same turn.
@@ -175,9 +241,13 @@ class EnsembleLane(LaneScorer):
 class _MemberLane:
     """One member's conversation, and what it has read that the whole ensemble has not."""
 
-    def __init__(self, name: str, lane: LaneScorer, muted: Muted) -> None:
+    def __init__(
+        self, scorer: LoadedScorer, lane: LaneScorer | GatedLane, muted: Muted, gate: int | None
+    ) -> None:
         self.lane = lane
-        self._name = name
+        self.gate = gate
+        """Place of the lane whose tokens it waits for."""
+        self._scorer = scorer
         self._muted = muted
         self._unwanted: Collection[str] = ()
         self._ahead = ""
@@ -188,24 +258,28 @@ class _MemberLane:
         self._unwanted = self._muted.get(role, ())
         self.settle()
 
-    async def read(self, text: str, *, tentative: bool, scored: bool) -> Sequence[TokenScore]:
+    async def read(
+        self, text: str, gated: Sequence[TokenScore], *, tentative: bool, scored: bool
+    ) -> Sequence[TokenScore]:
+        name = self._scorer.name
         if not text.startswith(self._ahead):
-            raise ScoringError(
-                f"pack {self._name}: text that was refused or cancelled comes again as another"
-            )
+            raise ScoringError(f"pack {name}: text that was refused or cancelled comes again as another")
         rest = text[len(self._ahead) :]
         if self._ahead and not rest:
             return self._ahead_scores
         try:
-            scores = await self.lane.extend(rest, tentative=tentative, scored=scored)
+            if isinstance(self.lane, GatedLane):
+                scores = await self.lane.extend(rest, gated, tentative=tentative, scored=scored)
+            else:
+                scores = await self.lane.extend(rest, tentative=tentative, scored=scored)
         except OverloadedError as error:
-            raise OverloadedError(f"pack {self._name}: {error}") from error
+            raise OverloadedError(f"pack {name}: {error}") from error
         except ScoringError as error:
-            raise ScoringError(f"pack {self._name}: {error}") from error
+            raise ScoringError(f"pack {name}: {error}") from error
         earlier = [
             score for score in self._ahead_scores if not score.pending
         ]  # restated, or not so any longer
-        scores = [*earlier, *self._heard(scores)]
+        scores = [*earlier, *scores]
         if not tentative:
             self._ahead, self._ahead_scores = text, scores
         return scores
@@ -215,14 +289,20 @@ class _MemberLane:
         self._ahead, self._ahead_scores = "", ()
 
     def fork(self) -> _MemberLane:
-        copy = _MemberLane(self._name, self.lane.fork(), self._muted)
+        copy = _MemberLane(self._scorer, self.lane.fork(), self._muted, self.gate)
         copy._unwanted, copy._ahead, copy._ahead_scores = self._unwanted, self._ahead, self._ahead_scores
         return copy
 
-    def _heard(self, scores: Sequence[TokenScore]) -> Sequence[TokenScore]:
+    def heard(self, scores: Sequence[TokenScore]) -> Sequence[TokenScore]:
+        """What it says of what it is to speak of."""
+        # One that names no category says 0 of each that its scorer knows, and nothing of the others'.
+        named = [
+            score if score.scores else replace(score, scores=dict.fromkeys(self._scorer.categories, 0.0))
+            for score in scores
+        ]
         if not self._unwanted:
-            return scores
-        return [score for score in (_without(score, self._unwanted) for score in scores) if score.scores]
+            return named
+        return [score for score in (_without(score, self._unwanted) for score in named) if score.scores]
 
 
 def merged(by_pack: Sequence[Sequence[TokenScore]]) -> list[TokenScore]:

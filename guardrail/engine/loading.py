@@ -10,8 +10,9 @@ from pathlib import Path
 from guardrail.engine.batcher import BatchLimits
 from guardrail.engine.causal import CausalScorer
 from guardrail.engine.causal_session import CausalSession
-from guardrail.engine.ensemble import EnsembleScorer, Member, muted
+from guardrail.engine.ensemble import EnsembleScorer, seated
 from guardrail.engine.family import PackScorer
+from guardrail.engine.gate import Gating
 from guardrail.engine.lexical import LexicalScorer
 from guardrail.engine.manifest import Pack
 from guardrail.engine.manifest_causal import CausalPack
@@ -80,10 +81,19 @@ def load_scorers(
     packs: Sequence[Pack],
     provider: ProviderChoice = "auto",
     *,
+    gating: Gating | None = None,
     intra_op_threads: int = 0,
     max_wait_s: float = inf,
 ) -> LoadedScorer:
-    """One scorer for one pack or several; arguments and errors as of ``load_scorer``."""
+    """One scorer for one pack or several, each loaded once; other arguments and errors as of ``load_scorer``.
+
+    Args:
+        packs: in order of precedence.
+        provider: where to run them.
+        gating: which of them gate which; None: all are asked about everything.
+        intra_op_threads: as of ``load_scorer``.
+        max_wait_s: as of ``load_scorer``.
+    """
     with ExitStack() as loaded:
         scorers = []
         for pack in packs:
@@ -94,4 +104,4 @@ def load_scorers(
         loaded.pop_all()
     if len(scorers) == 1:
         return scorers[0]
-    return EnsembleScorer([Member(*each) for each in zip(scorers, muted(packs), strict=True)])
+    return EnsembleScorer(seated(packs, scorers, gating))

@@ -173,6 +173,46 @@ class HoldBackRules:
             raise ValueError("needs max_held_chars >= 80, settle_tokens >= 1 and 0 <= margin < 1")
 
 
+class KeyedError(ValueError):
+    """What is wrong at a key within the mapping that is checked.
+
+    Args:
+        keys: from the mapping to the value that is wrong.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, keys: Sequence[str | int], reason: str) -> None:
+        super().__init__(reason)
+        self.keys = keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRules:
+    """The pack that decides which conversations another one is asked about, and when it does."""
+
+    pack: str
+    """The gate: another entry of ``packs``, as it is named there."""
+    threshold: float
+    """Its score from which on the other pack is asked; what stays below is missed."""
+    categories: Sequence[str] = ()
+    """Categories of the gate that count; none: all."""
+
+    def __post_init__(self) -> None:
+        _probability(self.threshold, "threshold")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackRules:
+    """One entry of ``packs``; a bare name stands for one with nothing but ``pack``."""
+
+    pack: str
+    """A shipped name or a directory."""
+    gated_by: GateRules | None = None
+    """Asked only about conversations in which another pack saw something; unset: about all."""
+    gates_only: bool = False
+    """Its own scores count for nothing but what it gates."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One policy: everything an operator decides."""
@@ -185,9 +225,9 @@ class Policy:
     """enforce acts; observe only reports. A request may ask for the stricter one, never the laxer."""
     pack: str = ""
     """Classifier pack: a shipped name or a directory. Unset, and no ``packs`` either: default."""
-    packs: Sequence[str] = ()
-    """Several packs, instead of ``pack``. All of them score every text; where several score a category, its
-    highest score counts and the thresholds are those of the first that has any."""
+    packs: Sequence[PackRules] = ()
+    """Several packs, instead of ``pack``. All of them score every text, unless another gates them; where several
+    score a category, its highest score counts and the thresholds are those of the first that has any."""
     default_locale: str = ""
     """BCP 47 tag assumed for requests that state none; decides which country's resources are offered."""
     finish_reason: FinishReason = "stop"
@@ -210,8 +250,7 @@ class Policy:
             raise ValueError(msg)
         if self.pack and self.packs:
             raise ValueError("pack and packs are both given: name one pack, or list all of them under packs")
-        if len(set(self.packs)) != len(self.packs) or "" in self.packs:
-            raise ValueError(f"packs must name each pack once, got {list(self.packs)}")
+        _check_packs(self.packs)
         if not self.categories:
             raise ValueError("categories is empty: this policy would guard nothing")
         for name in self.categories:
@@ -224,7 +263,7 @@ class Policy:
     @property
     def pack_names(self) -> tuple[str, ...]:
         """The packs it asks for, by name or directory."""
-        return tuple(self.packs) or (self.pack or DEFAULT_PACK,)
+        return tuple(entry.pack for entry in self.packs) or (self.pack or DEFAULT_PACK,)
 
     def stance(self, role: Role, *, overload: bool = False) -> FailureStance:
         """The strictest stance among the categories judged for ``role``.
@@ -241,6 +280,26 @@ class Policy:
             if rules.role(role) is not None
         ]
         return max(stances, key=order.index, default=FailureStance(own or self.on_failure))
+
+
+def _check_packs(packs: Sequence[PackRules]) -> None:
+    """Each once, and each gate one of the others, in no circle."""
+    names = [entry.pack for entry in packs]
+    if len(set(names)) != len(names) or "" in names:
+        raise KeyedError(["packs"], f"must name each pack once, got {names}")
+    gates = {entry.pack: entry.gated_by.pack for entry in packs if entry.gated_by is not None}
+    for place, entry in enumerate(packs):
+        chain = [entry.pack]
+        while (gate := gates.get(chain[-1])) is not None:
+            chain.append(gate)
+            at: list[str | int] = ["packs", place, "gated_by", "pack"]
+            if gate not in names:
+                at[1] = names.index(chain[-2])
+                raise KeyedError(at, f"{gate} is not among packs: {', '.join(names)}; list it there, too")
+            if gate in chain[:-1]:
+                raise KeyedError(at, f"gates itself, and would never be asked: {' < '.join(chain)}")
+        if entry.gates_only and entry.pack not in gates.values():
+            raise KeyedError(["packs", place, "gates_only"], f"{entry.pack} gates no other pack")
 
 
 def with_operating_points(policy: Policy, points: OperatingPoints) -> Policy:
@@ -273,5 +332,5 @@ def _filled(rules: RoleRules | None, points: Mapping[int, float] | None) -> Role
 
 
 # Read by pydantic where files are validated: an unknown key is an error, not a comment.
-for _shape in (RoleRules, CategoryRules, Timing, HoldBackRules, Policy):
+for _shape in (RoleRules, CategoryRules, Timing, HoldBackRules, GateRules, PackRules, Policy):
     setattr(_shape, "__pydantic_config__", _STRICT)  # noqa: B010 - pydantic's name, not ours to declare

@@ -59,7 +59,7 @@ def _growing(text: str, phrases: Mapping[str, Scores]) -> list[str]:
 
 
 class KeywordScorer:
-    """A scorer that knows some words, and some phrases.
+    """A scorer that knows some words, and some phrases; also as a ``LoadedScorer``.
 
     Args:
         words: lower-case word to its scores.
@@ -67,6 +67,9 @@ class KeywordScorer:
         delay_s: called before each answer; how long to take. None answers at once.
         fail: called with the text; true makes the call fail.
     """
+
+    provider = "cpu"
+    why_not_cuda = "words need no GPU"
 
     def __init__(
         self,
@@ -97,6 +100,9 @@ class KeywordScorer:
     def open(self) -> LaneScorer:
         """A new, empty conversation."""
         return _KeywordLane(self)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
     async def score(self, text: str, offset: int) -> list[TokenScore]:
         """Score the words of one piece, slowly or not at all if so told."""

@@ -118,7 +118,7 @@ def test_a_bad_policy_is_refused_before_any_pack_is_looked_for(policy_file):
 def engine(monkeypatch):
     engine, asked = FakeEngine(), []
 
-    def load(packs, provider, *, intra_op_threads, max_wait_s):
+    def load(packs, provider, *, gating, intra_op_threads, max_wait_s):
         asked.append((*(pack.name for pack in packs), provider, intra_op_threads, max_wait_s))
         return engine
 

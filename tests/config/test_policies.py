@@ -7,7 +7,7 @@ import pytest
 from guardrail.config.policies import DEFAULT_POLICY, load_policy
 from guardrail.core.verdicts import FailureStance, Kind, Role
 from guardrail.errors import ConfigError
-from guardrail.policy.rules import kind
+from guardrail.policy.rules import GateRules, PackRules, kind
 from guardrail.policy.taxonomy import CATEGORIES, ENTITIES
 
 GOOD = """\
@@ -100,6 +100,52 @@ def test_a_good_file_is_read_as_it_stands(written):
 def test_a_bad_file_is_refused_with_line_key_and_reason(refusal, old, new, line, key, reason):  # noqa: PLR0917 - a table
     assert GOOD.count(old) == 1
     error = refusal(GOOD.replace(old, new))
+    assert (error.line, error.key) == (line, key)
+    assert reason in error.reason
+
+
+PACKS = """\
+version: 1
+name: mine
+packs:
+  - cheap
+  - pack: dear
+    gated_by: {pack: cheap, threshold: 0.2}
+  - other
+categories:
+  violence:
+    assistant: {interventions: {2: replace}}
+"""
+
+
+def test_a_pack_is_named_or_described(written):
+    cheap, dear, other = load_policy(written(PACKS)).packs
+    assert (cheap, other) == (PackRules(pack="cheap"), PackRules(pack="other"))
+    assert dear == PackRules(pack="dear", gated_by=GateRules(pack="cheap", threshold=0.2))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "reason"),
+    [
+        ("pack: cheap", "pack: chip", 6, "packs.1.gated_by.pack", "chip is not among packs: cheap, dear, other"),
+        ("pack: cheap", "pack: dear", 6, "packs.1.gated_by.pack", "gates itself, and would never be asked: dear < dear"),
+        ("- other", "- {pack: other, gated_by: {pack: nowhere, threshold: 1}}", 7, "packs.2.gated_by.pack", "nowhere is not among"),
+        ("- cheap", "- {pack: cheap, gated_by: {pack: dear, threshold: 1}}", 4, "packs.0.gated_by.pack", "cheap < dear < cheap"),
+        ("threshold: 0.2", "threshold: 1.2", 6, "packs.1.gated_by", "threshold must be over 0 and at most 1, got 1.2"),
+        ("threshold: 0.2", "threshold: 0", 6, "packs.1.gated_by", "threshold must be over 0 and at most 1, got 0"),
+        (", threshold: 0.2", "", 6, "packs.1.gated_by.threshold", "is missing"),
+        ("threshold: 0.2", "threshold: 0.2, categories: violence", 6, "packs.1.gated_by.categories", "not allowed as a Sequence"),
+        ("{pack: cheap, threshold: 0.2}", "cheap", 6, "packs.1.gated_by", "must be a mapping, got 'cheap'"),
+        ("gated_by", "gatedby", 6, "packs.1.gatedby", "unknown key; did you mean 'gated_by'?"),
+        ("- cheap", "- {pack: cheap, gates_only: 3}", 4, "packs.0.gates_only", "got 3"),
+        ("- other", "- {pack: other, gates_only: true}", 7, "packs.2.gates_only", "other gates no other pack"),
+        ("- other", "- cheap", 3, "packs", "must name each pack once"),
+        ("- other", "- 3", 7, "packs.2", "must be a mapping, got 3"),
+    ],
+)  # fmt: skip
+def test_a_gate_that_cannot_be_meant_is_refused(refusal, old, new, line, key, reason):  # noqa: PLR0917 - a table
+    assert PACKS.count(old) == 1
+    error = refusal(PACKS.replace(old, new))
     assert (error.line, error.key) == (line, key)
     assert reason in error.reason
 

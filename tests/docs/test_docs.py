@@ -6,6 +6,7 @@ import argparse
 import ast
 import dataclasses
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -136,6 +137,27 @@ def test_the_policy_with_several_packs_is_valid(tmp_path):
     assert [pack.name for pack in packs] == ["default", "entities"]
 
 
+def test_the_policy_with_a_gate_is_valid(tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_text(next(block for block in blocks(POLICY, "yaml") if "gates_only:" in block))
+    quick, default = load_policy(file).packs
+    assert quick.gates_only
+    assert default.gated_by.pack == quick.pack
+
+
+def test_what_a_gate_saves_and_hides_is_what_was_measured():
+    results = json.loads((ROOT / "benchmarks/results/cascade.json").read_text("utf-8"))["results"]
+    section = POLICY.read_text("utf-8").partition("### Gates")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\d.]+) \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|$", section, re.MULTILINE)
+    assert [f"threshold {row[0]}" for row in rows] == [name for name in results if "threshold" in name]
+    for threshold, *said in rows:
+        found = results[f"threshold {threshold}"]
+        measured = found["time"]["one in twenty risky"], found["asked"]["benign"], found["hidden"]["risky"]
+        for percent, share in zip(said, measured, strict=True):
+            digits = len(percent.partition(".")[2])
+            assert float(percent) == pytest.approx(100 * share, abs=0.51 * 10**-digits)
+
+
 @every_doc
 def test_make_words_exist(doc):
     words = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
@@ -191,7 +213,15 @@ def test_the_table_of_flags_is_the_parsers():
 
 # -- the policy --------------------------------------------------------------------------------------------
 
-SHAPES = (rules.Policy, rules.Timing, rules.HoldBackRules, rules.CategoryRules, rules.RoleRules)
+SHAPES = (
+    rules.Policy,
+    rules.PackRules,
+    rules.GateRules,
+    rules.Timing,
+    rules.HoldBackRules,
+    rules.CategoryRules,
+    rules.RoleRules,
+)
 
 
 def documented(shape: type) -> dict[str, list[str]]:
@@ -233,7 +263,7 @@ def test_what_the_default_policy_sets_is_said():
     assert f"`scoring_deadline_ms: {load_policy().timing.scoring_deadline_ms:g}`" in POLICY.read_text("utf-8")
 
 
-_ERRORS = list(zip(blocks(POLICY, "yaml")[2:], blocks(POLICY, "text"), strict=True))
+_ERRORS = list(zip(blocks(POLICY, "yaml")[3:], blocks(POLICY, "text"), strict=True))
 
 
 @pytest.mark.parametrize(("file", "message"), _ERRORS, ids=range(len(_ERRORS)))

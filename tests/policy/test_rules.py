@@ -11,6 +11,7 @@ from guardrail.core.verdicts import FailureStance, Kind, Role
 from guardrail.policy.rules import (
     CategoryRules,
     HoldBackRules,
+    PackRules,
     Policy,
     RoleRules,
     Timing,
@@ -255,7 +256,7 @@ def test_a_default_locale_that_is_no_language_tag_is_refused(locale):
     [
         ({}, ("default",)),
         ({"pack": "mine"}, ("mine",)),
-        ({"packs": ["default", "entities"]}, ("default", "entities")),
+        ({"packs": [PackRules(pack="default"), PackRules(pack="entities")]}, ("default", "entities")),
     ],
 )
 def test_a_policy_names_one_pack_or_several(keys, names):
@@ -266,9 +267,9 @@ def test_a_policy_names_one_pack_or_several(keys, names):
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ({"pack": "a", "packs": ["b"]}, "pack and packs are both given"),
-        ({"packs": ["a", "a"]}, "packs must name each pack once"),
-        ({"packs": [""]}, "packs must name each pack once"),
+        ({"pack": "a", "packs": [PackRules(pack="b")]}, "pack and packs are both given"),
+        ({"packs": [PackRules(pack="a"), PackRules(pack="a")]}, "must name each pack once"),
+        ({"packs": [PackRules(pack="")]}, "must name each pack once"),
     ],
 )
 def test_packs_that_cannot_be_meant_are_refused(keys, reason):
