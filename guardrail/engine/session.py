@@ -8,6 +8,7 @@ one thread, the runner's. What goes in and comes out is its family's business (`
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -93,8 +94,8 @@ def _open(pack: NetworkPack, path: Path, providers: list[Any], intra_op_threads:
     options.log_severity_level = _LOG_ERRORS_ONLY
     # Threads that spin between steps take the core that the streams need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # CPUs without VNNI add two 8-bit products in 16 bits, where they may not fit: exact, not fast, there.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not _adds_bytes_exactly():
+        options.add_session_config_entry("session.x64quantprecision", "1")
     # A plan of memory is kept for every shape that ever came, and shapes here never end.
     options.enable_mem_pattern = False
     try:
@@ -119,3 +120,17 @@ def _open_cuda(pack: NetworkPack, intra_op_threads: int) -> tuple[Any, str]:
     if session.get_providers()[0] == "CUDAExecutionProvider":
         return session, ""
     return None, f"ONNX Runtime fell back to the CPU, though CUDA's libraries are there; {cuda.advice()}"
+
+
+def _adds_bytes_exactly(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU sums 8-bit products in 32 bits (VNNI, or any Arm); else two of them may not fit in 16.
+
+    The runtime then has a slower way that is exact. It does not ask itself, and where nobody says which CPU
+    it is, slower is better than wrong.
+    """
+    if platform.machine().lower() not in {"x86_64", "amd64"}:
+        return True
+    try:
+        return "vnni" in cpuinfo.read_text(encoding="utf-8")
+    except OSError:
+        return False

@@ -75,6 +75,24 @@ def test_what_is_opened_is_the_network_for_what_runs(cuda, file, pack, monkeypat
     assert opened == [file]
 
 
+@pytest.mark.parametrize(
+    ("machine", "flags", "exactly"),
+    [
+        ("x86_64", "flags : fpu avx512_vnni", True),
+        ("AMD64", "flags : fpu avx_vnni", True),
+        ("x86_64", "flags : fpu avx2", False),
+        ("x86_64", None, False),
+        ("aarch64", None, True),
+    ],
+)
+def test_only_a_cpu_that_adds_bytes_exactly_is_trusted_to(machine, flags, exactly, monkeypatch, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(flags, encoding="utf-8")
+    monkeypatch.setattr(session_module.platform, "machine", lambda: machine)
+    assert session_module._adds_bytes_exactly(cpuinfo) is exactly
+
+
 def test_a_file_that_is_no_network_is_a_pack_error(toy_pack):
     with pytest.raises(PackError, match=r"model\.onnx cannot be loaded"):
         OnnxSession(toy_pack, provider="cpu")
