@@ -55,7 +55,7 @@ class BatchLimits:
     """Work that scores at most this many tokens is live: an English word has one to four."""
     slice_tokens: int = 64
     """Bulk work takes at most this many a step; enough to be efficient, little enough to wait for."""
-    bulk_patience_s: float = 0.02
+    bulk_patience_s: float = 0.005
     """How long bulk work stands back for live work."""
 
     def __post_init__(self) -> None:
