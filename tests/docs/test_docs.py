@@ -146,7 +146,7 @@ def test_the_policy_with_a_gate_is_valid(tmp_path):
 
 
 def test_what_a_gate_saves_and_hides_is_what_was_measured():
-    results = json.loads((ROOT / "benchmarks/results/cascade.json").read_text("utf-8"))["results"]
+    results = json.loads((ROOT / "benchmarks/results/cascade.json").read_text("utf-8"))["details"]
     section = POLICY.read_text("utf-8").partition("### Gates")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\d.]+) \| ([\d.]+) % \| ([\d.]+) % \| ([\d.]+) % \|$", section, re.MULTILINE)
     assert [f"threshold {row[0]}" for row in rows] == [name for name in results if "threshold" in name]
