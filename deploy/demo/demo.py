@@ -131,8 +131,9 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 def settings() -> Settings:
-    """The defaults, but for the pack where the environment names another."""
-    return Settings(pack=os.environ.get("GUARDRAIL_PACK", ""))
+    """The defaults, but for the packs where the environment names others."""
+    named = os.environ.get("GUARDRAIL_PACK", "").split(",")
+    return Settings(packs=tuple(name.strip() for name in named if name.strip()))
 
 
 def start_llm() -> xllamacpp.Server:
