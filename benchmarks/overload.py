@@ -28,7 +28,7 @@ from guardrail.app.wiring import load_checked_policy
 from guardrail.core.conversation import Turn
 from guardrail.core.verdicts import Role
 from guardrail.engine.batcher import Slice
-from guardrail.engine.family import PackScorer
+from guardrail.engine.family import NetworkScorer
 from guardrail.engine.loading import load_scorer
 from guardrail.engine.runner import Runner, Step
 from guardrail.interventions.composer import load_composer
@@ -77,7 +77,7 @@ class Held:
         return finished
 
 
-def hold(scorer: PackScorer, tokens_per_s: float) -> None:
+def hold(scorer: NetworkScorer[Any], tokens_per_s: float) -> None:
     """Hold an engine to a rate from now on."""
     runner = scorer.runner
     runner._step = Held(runner._step, tokens_per_s)  # noqa: SLF001 - nobody else has a use for it
@@ -116,6 +116,7 @@ async def measure(*, full: bool) -> Answer:
     """Outcomes and delays before, during and after the overload, a stance each."""
     policy, (pack,) = load_checked_policy(None)
     scorer = load_scorer(pack, "cpu", intra_op_threads=1, max_wait_s=TIMING.engine_wait_s)
+    assert isinstance(scorer, NetworkScorer)
     services = Services(scorer, policy, load_composer(), SilentObserver(), time.monotonic)
     try:
         words_per_s, tokens_per_s = await _capacity(services, scorer.runner)

@@ -6,7 +6,8 @@ first ``n``; the others get what is free. Streams that run side by side thus kee
 copies one token a lane, not the whole past.
 
 The positions are rounded up, so that the arrays change their shape, and everybody is seated anew, once in 64
-tokens. What stands beyond a row's length is finite and otherwise meaningless.
+tokens. Arrays of the last few shapes are kept: a prompt's step between two steps of long lanes must not unseat
+these. What stands beyond a row's length is finite and otherwise meaningless.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from guardrail.engine.cache import Geometry, KeyValueCache, Slab, State
 
 _POSITIONS = 64
 """Positions are rounded up to a multiple of this."""
+_ROOMS = 3
+"""Shapes kept: of long lanes, of prompts, and of the one that long lanes grow into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +45,44 @@ class Seating:
 
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
-        self._rows = self._positions = 0
-        self._keys = geometry.keys(0, 0)
-        self._values = geometry.values(0, 0)
-        self._slabs: list[weakref.ref[Slab] | None] = []
-        self._filled: list[int] = []
+        self._rooms: dict[int, _Room] = {}  # by positions, the one used last at the end
 
     def seat(self, caches: Sequence[KeyValueCache]) -> Past:
         """The past of ``caches``, side by side."""
-        self._make_room(len(caches), max(cache.length for cache in caches))
-        seats = self._assign(caches)
+        room = self._room(len(caches), max(cache.length for cache in caches))
+        seats = room.assign(caches)
         for seat, cache in zip(seats, caches, strict=True):
-            self._fill(seat, cache)
+            room.fill(seat, cache)
         rows, layers = slice(len(caches)), range(self._geometry.layers)
         return Past(
             seats,
-            [self._keys[layer, rows] for layer in layers],
-            [self._values[layer, rows] for layer in layers],
+            [room.keys[layer, rows] for layer in layers],
+            [room.values[layer, rows] for layer in layers],
         )
 
-    def _make_room(self, rows: int, positions: int) -> None:
+    def _room(self, rows: int, positions: int) -> _Room:
         # At least one position: an empty axis is no sum of nothing to every kernel of the runtime.
         positions = min(-(-max(positions, 1) // _POSITIONS) * _POSITIONS, self._geometry.max_positions)
-        if rows <= self._rows and positions == self._positions:
-            return
-        self._rows, self._positions = max(rows, self._rows), positions
-        self._keys = self._geometry.keys(positions, self._rows)
-        self._values = self._geometry.values(positions, self._rows)
-        self._slabs, self._filled = [None] * self._rows, [0] * self._rows
+        room = self._rooms.pop(positions, None)
+        if room is None or room.rows < rows:
+            room = _Room(self._geometry, rows, positions)
+        self._rooms[positions] = room
+        if len(self._rooms) > _ROOMS:
+            del self._rooms[next(iter(self._rooms))]
+        return room
 
-    def _assign(self, caches: Sequence[KeyValueCache]) -> list[int]:
+
+class _Room:
+    """Arrays of one shape, and whose past stands in each of their rows."""
+
+    def __init__(self, geometry: Geometry, rows: int, positions: int) -> None:
+        self.rows = rows
+        self.keys = geometry.keys(positions, rows)
+        self.values = geometry.values(positions, rows)
+        self._slabs: list[weakref.ref[Slab] | None] = [None] * rows
+        self._filled = [0] * rows
+
+    def assign(self, caches: Sequence[KeyValueCache]) -> list[int]:
         """A seat for each, the one it has if that will do."""
         taken_by = {
             id(slab): seat for seat, ref in enumerate(self._slabs[: len(caches)]) if ref and (slab := ref())
@@ -80,7 +91,8 @@ class Seating:
         free = iter(sorted(set(range(len(caches))).difference(seat for seat in found if seat is not None)))
         return [next(free) if seat is None else seat for seat in found]
 
-    def _fill(self, seat: int, cache: KeyValueCache) -> None:
+    def fill(self, seat: int, cache: KeyValueCache) -> None:
+        """Bring what ``cache`` remembers into its row, as far as it does not stand there."""
         slab, end = cache.slab, cache.length
         if slab is None:
             return
@@ -89,6 +101,6 @@ class Seating:
             self._slabs[seat], self._filled[seat] = weakref.ref(slab), 0
         start = self._filled[seat]
         if start < end:
-            self._keys[:, seat, ..., start:end] = slab.keys[..., start:end]
-            self._values[:, seat, :, start:end] = slab.values[..., start:end, :]
+            self.keys[:, seat, ..., start:end] = slab.keys[..., start:end]
+            self.values[:, seat, :, start:end] = slab.values[..., start:end, :]
             self._filled[seat] = end

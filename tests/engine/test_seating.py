@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.engine.cache import KeyValueCache
+from guardrail.engine.cache import Geometry, KeyValueCache
 from guardrail.engine.seating import Seating
 from tests.engine.caches import SIZES, content, some
 
@@ -76,6 +76,25 @@ def test_who_goes_on_keeps_the_seat_and_is_not_copied_again():
 
     assert again.seats == first.seats[::-1]
     assert (again.keys[0][again.seats[1], ..., 0] == 77).all()
+
+
+def test_a_step_of_another_length_in_between_unseats_nobody():
+    seating = Seating(SIZES)
+    long, short = filled(90), filled(3, 4, 5, seed=9)
+    first = seating.seat(long)
+    first.keys[0][0, ..., 0] = 77  # spoilt on purpose: written again, it would be right again
+    assert_seated(seating.seat(short), short)
+
+    assert (seating.seat(long).keys[0][0, ..., 0] == 77).all()
+
+
+def test_arrays_of_few_shapes_are_kept():
+    seating = Seating(Geometry(layers=1, heads=1, head_dim=1, max_positions=6400, dtype=np.dtype(np.int8)))
+    for length in range(64, 6400, 64):
+        cache = KeyValueCache(seating._geometry)
+        cache.append(np.ones((1, 1, 1, length), np.int8), np.ones((1, 1, length, 1), np.int8))
+        seating.seat([cache])
+    assert len(seating._rooms) < 5
 
 
 def test_a_lane_that_sits_too_far_back_is_moved():

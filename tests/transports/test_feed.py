@@ -48,7 +48,7 @@ class Lane:
         return [TokenScore(Span(at, at + len(text)), {})] if scored else []
 
     def fork(self):
-        raise NotImplementedError
+        raise AssertionError("a feed forks no scorer")
 
     def close(self):
         self.closed = True
