@@ -168,8 +168,7 @@ def build(rows: list[Row], own: list[Row], encoder: Encoder, rng: random.Random)
     answered = {r.get("prompt") for r in rows if r["role"] == "assistant"}
     good = [r for r in everything if r["src"] in BENIGN_ANSWERS or r["src"] == "generated_everyday"]
     bad = [r for r in everything if r["role"] == "assistant" and r["harm"] == 1
-           and max(r["labels"].values(), default=0) >= 2 and r["src"] != "diasafety"
-           and "onset" not in r]  # fmt: skip
+           and max(r["labels"].values(), default=0) >= 2 and r["src"] != "diasafety"]  # fmt: skip
     for row in everything:
         if row["role"] == "user" and row["text"] in answered and row["src"] != "jamjet_pi":
             continue  # It is scored in the conversation that answers it.
@@ -256,10 +255,11 @@ def asked_span(row: Row, users: dict[str, Row]) -> Span | None:
 
 
 def splice(first: Row, second: Row, asker: Row, encoder: Encoder, rng: random.Random) -> Example:
-    """A benign opening followed by `second`; the onset is where the opening ends."""
+    """A benign opening followed by `second` from its own onset; the onset is where the opening ends."""
     opening = first["text"][: rng.randint(40, 320)]
     opening = opening[: max(opening.rfind(". "), opening.rfind("\n"), 20) + 1].rstrip()
-    joined = opening + rng.choice((" ", "\n\n", " ", "\n")) + second["text"][:700]
+    said = second["text"][second.get("onset", 0) :].lstrip()
+    joined = opening + rng.choice((" ", "\n\n", " ", "\n")) + said[:700]
     example = encoder.start(rng)
     if asker.get("prompt"):
         encoder.turn(example, "user", asker["prompt"], 72)

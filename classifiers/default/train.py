@@ -125,13 +125,17 @@ def stream_loss(logits: Tensor, batch: Batch, positive_weight: Tensor) -> Tensor
     share = torch.where(harmful & ~before, ramp[:, :, None], 1.0) * inside[:, :, None]
     token = functional.binary_cross_entropy_with_logits(z, target, reduction="none")
     token = (token * share).sum(1) / share.sum(1).clamp(min=1e-3)
-    hidden = z.masked_fill(~inside[:, :, None], -30.0)
-    top = hidden.topk(min(POOLED_TOKENS, z.shape[1]), dim=1).values
-    top_is_real = (top > -29).float()
-    top = (top * top_is_real).sum(1) / top_is_real.sum(1).clamp(min=1)
+    # What counts at the peak and at the end of a harmful text is what stands after its onset; a text
+    # that was cut before its onset has no such place, and is harmless as far as it goes.
+    counted = inside[:, :, None] & ~(before & harmful)
+    top = z.masked_fill(~counted, -30.0).topk(min(POOLED_TOKENS, z.shape[1]), dim=1).values
+    real = (top > -29).float()
+    top = (top * real).sum(1) / real.sum(1).clamp(min=1)
     last = z[torch.arange(len(end)), end - 1]
     pooled = functional.binary_cross_entropy_with_logits(top, batch.target, reduction="none")
     final = functional.binary_cross_entropy_with_logits(last, batch.target, reduction="none")
+    reached = counted.any(1).float()
+    pooled, final = pooled * reached, final * reached
     # One high token of a good answer is a false intervention, whatever the others are.
     quiet = 1 + (role[:, None] == 1).float() * (BENIGN_PEAK_WEIGHT - 1)
     pooled = torch.where(batch.target > 0, (pooled + final) / 2, pooled * quiet)
