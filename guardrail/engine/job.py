@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
-from typing import Generic, TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from guardrail.errors import ScoringError
 
@@ -31,8 +34,9 @@ class Job(ABC, Generic[R]):
         """Set by the caller's side; read by the runner before each step."""
         self.tokens_left = tokens
         """Tokens not yet fed."""
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[R] = self._loop.create_future()
+        self.loop = asyncio.get_running_loop()
+        """Whose caller waits."""
+        self.future: asyncio.Future[R] = self.loop.create_future()
         """What the caller waits for, on its own loop."""
 
     @property
@@ -54,21 +58,9 @@ class Job(ABC, Generic[R]):
         self.cancelled = True
         self._settle(None, ScoringError(reason))
 
-    # What follows is called on the runner's thread.
-
-    def finish(self) -> None:
-        """Hand the result to whoever waits."""
-        self._post(self.result(), None)
-
     def fail(self, error: Exception) -> None:
-        """Hand an error to whoever waits."""
-        self._post(None, error)
-
-    def _post(self, result: R | None, error: Exception | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._settle, result, error)
-        except RuntimeError:
-            self.cancelled = True  # its loop is closed: nobody waits
+        """Hand an error to whoever waits; called on the runner's thread."""
+        _post(self.loop, lambda: self._settle(None, error))
 
     def _settle(self, result: R | None, error: Exception | None) -> None:
         if self.future.done():
@@ -79,9 +71,33 @@ class Job(ABC, Generic[R]):
             self.future.set_result(result)
 
 
+def finish(jobs: Iterable[Job[Any]]) -> None:
+    """Hand their results to whoever waits, all of a loop's in one go; called on the runner's thread.
+
+    Those who wait then run in one turn of their loop, and what they submit next is one batch again.
+    """
+    by_loop: defaultdict[asyncio.AbstractEventLoop, list[tuple[Job[Any], Any]]] = defaultdict(list)
+    for job in jobs:
+        by_loop[job.loop].append((job, job.result()))
+    for loop, done in by_loop.items():
+        _post(loop, partial(_settle_all, done))
+
+
+def _settle_all(done: Sequence[tuple[Job[Any], Any]]) -> None:
+    for job, result in done:
+        job._settle(result, None)  # noqa: SLF001 - one of us
+
+
+def _post(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # its loop is closed: nobody waits
+        loop.call_soon_threadsafe(call)
+
+
 async def results(jobs: Sequence[Job[R]]) -> list[R]:
     """Wait for submitted jobs, all of one call; cancels them if cancelled, or if one of them fails."""
     try:
+        if len(jobs) == 1:
+            return [await jobs[0].future]
         return await asyncio.gather(*(job.future for job in jobs))
     finally:
         for job in jobs:

@@ -9,6 +9,7 @@ dropped before their next step. What a step computes is its family's business (`
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -19,7 +20,7 @@ from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from guardrail.engine.batcher import Batcher, BatchLimits, Slice
-from guardrail.engine.job import Job
+from guardrail.engine.job import Job, finish
 from guardrail.engine.load import Backlog, LoadMeter
 from guardrail.errors import OverloadedError, ScoringError
 
@@ -84,6 +85,7 @@ class Runner(Generic[J]):
         self._said_overloaded = False
         self._wake = threading.Condition()
         self._arrivals: list[J] = []
+        self._at_the_door: dict[asyncio.AbstractEventLoop, list[J]] = {}
         self._accepted: set[J] = set()
         self._closing = False
         self.counts = RunnerCounts()
@@ -111,7 +113,10 @@ class Runner(Generic[J]):
         return self._load.overloaded(time.monotonic())
 
     def submit(self, *jobs: J, admitted: bool = False, begins: bool = False, waited_s: float = 0.0) -> None:
-        """Queue ``jobs``, all or none, from any thread.
+        """Queue ``jobs``, all or none, from the event loop on which they were made.
+
+        What a loop submits in one of its turns reaches the thread together: streams that got their scores
+        from one step, and go on, share the next one, rather than the first of them getting a step alone.
 
         Args:
             jobs: what is to be fed.
@@ -133,9 +138,12 @@ class Runner(Generic[J]):
                 raise OverloadedError(reason)
             for job in jobs:
                 self._backlog.add(job.lane, job.tokens_left)
-            self._arrivals += jobs
             self._accepted.update(jobs)
-            self._wake.notify()
+            for job in jobs:
+                if job.loop not in self._at_the_door:
+                    self._at_the_door[job.loop] = []
+                    job.loop.call_soon(self._let_in, job.loop)
+                self._at_the_door[job.loop].append(job)
 
     def _obstacle(self, tokens: int, *, begins: bool, waited_s: float) -> str:
         """Why a call of so many tokens cannot be taken now; "" if it can."""
@@ -149,10 +157,19 @@ class Runner(Generic[J]):
             return f"what is queued takes {self._load.wait_s(backlog.ahead):.2f} s, which is too long"
         return ""
 
+    def _let_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the thread what one turn of ``loop`` submitted; it may have been closed meanwhile."""
+        with self._wake:
+            self._arrivals += self._at_the_door.pop(loop, ())
+            self._wake.notify()
+
     def close(self) -> None:
         """Refuse new work, finish what is queued, end the thread; idempotent, blocks."""
         with self._wake:
             self._closing = True
+            for jobs in self._at_the_door.values():
+                self._arrivals += jobs
+            self._at_the_door.clear()
             self._wake.notify()
         self._thread.join()
 
@@ -212,10 +229,9 @@ class Runner(Generic[J]):
             self.on_step(step_s, tokens)
         self._say_overload()
         self.counts.jobs_done += len(done)
+        finish(done)
         for each, last in zip(slices, finished, strict=True):
-            if last:
-                each.work.finish()
-            else:
+            if not last:
                 self._batcher.push(each.work, ended_s)
 
     def _say_overload(self) -> None:
