@@ -35,7 +35,7 @@ def masks(nodes: Nodes, groups: int) -> Masks:
         "Less", nodes.arange("past_keys.0", 3), nodes.node("Unsqueeze", "past_length", nodes.ints(1))
     )
     past = nodes.node("Where", valid, zero, masked)
-    place = nodes.arange("input_ids", 1)
+    place = nodes.arange("slots", 1)
     seen = nodes.node("LessOrEqual", place, nodes.node("Unsqueeze", place, nodes.ints(1)))
     new = nodes.node("Tile", nodes.node("Where", seen, zero, masked), nodes.ints(groups, 1))
     return Masks(
@@ -50,23 +50,28 @@ def attend(nodes: Nodes, query: str, new: tuple[str, str], past: tuple[str, str]
 
     Args:
         nodes: where it is written.
-        query: [B, key heads * groups, T, D], already scaled.
-        new: keys and values of the new tokens, [B, key heads, D, T] and [B, key heads, T, D].
+        query: [N, key heads * groups, D], already scaled.
+        new: keys and values of the new tokens, [N, key heads, D] each.
         past: those before, [B, key heads, D, P] and [B, key heads, P, D].
         shared: the masks.
 
     Returns:
-        [B, T, key heads * groups * D].
+        [N, key heads * groups * D].
     """
-    width = nodes.node("Shape", query, start=3, end=4)
+    width = nodes.node("Shape", query, start=2, end=3)
     heads = nodes.node("Shape", new[0], start=1, end=2)
-    size = nodes.node("Shape", query, start=0, end=1)
-    tokens = nodes.node("Shape", query, start=2, end=3)
+    size = nodes.node("Shape", "slots", start=0, end=1)
+    tokens = nodes.node("Shape", "slots", start=1, end=2)
+
+    def in_rows(x: str, *perm: int) -> str:
+        return nodes.node("Transpose", nodes.node("Gather", x, "slots"), perm=perm)
+
+    query, keys, values = in_rows(query, 0, 2, 1, 3), in_rows(new[0], 0, 2, 3, 1), in_rows(new[1], 0, 2, 1, 3)
     if shared.groups > 1:  # heads that share keys stand together
         query = nodes.node("Reshape", query, nodes.node("Concat", size, heads, nodes.ints(-1), width, axis=0))
     old_scores, new_scores = (
-        nodes.node("Add", nodes.node("MatMul", query, keys), mask)
-        for keys, mask in ((past[0], shared.past), (new[0], shared.new))
+        nodes.node("Add", nodes.node("MatMul", query, each), mask)
+        for each, mask in ((past[0], shared.past), (keys, shared.new))
     )
     share = nodes.node("Softmax", nodes.node("Concat", old_scores, new_scores, axis=-1), axis=-1)
     start, end = nodes.ints(0), nodes.const(np.array([np.iinfo(np.int64).max]))
@@ -74,10 +79,11 @@ def attend(nodes: Nodes, query: str, new: tuple[str, str], past: tuple[str, str]
     context = nodes.node(
         "Add",
         nodes.node("MatMul", nodes.node("Slice", share, start, border, last), past[1]),
-        nodes.node("MatMul", nodes.node("Slice", share, border, end, last), new[1]),
+        nodes.node("MatMul", nodes.node("Slice", share, border, end, last), values),
     )
+    every = nodes.node("Mul", heads, nodes.ints(shared.groups))
     if shared.groups > 1:
-        every = nodes.node("Mul", heads, nodes.ints(shared.groups))
         context = nodes.node("Reshape", context, nodes.node("Concat", size, every, tokens, width, axis=0))
     context = nodes.node("Transpose", context, perm=[0, 2, 1, 3])
-    return nodes.node("Reshape", context, nodes.ints(0, 0, -1))
+    whole = nodes.node("Concat", nodes.ints(-1), nodes.node("Mul", every, width), axis=0)
+    return nodes.node("Gather", nodes.node("Reshape", context, whole), "places")

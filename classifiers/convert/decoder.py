@@ -29,7 +29,7 @@ class _Shared:
 
     masks: Masks
     cos: str
-    """[B, 1, T, D / 2], of the new tokens' positions."""
+    """[N, 1, D / 2], of the new tokens' positions."""
     sin: str
 
 
@@ -59,7 +59,7 @@ class Decoder:
         """Sizes of its step."""
 
     def write(self, nodes: Nodes, state: State) -> str:
-        """Write it; hidden states [B, T, hidden]."""
+        """Write it; hidden states [N, hidden]."""
         waves = rotary.tables(self._config, self._head_dim, self.geometry.max_positions)
         cos, sin = (
             nodes.node("Unsqueeze", nodes.node("Gather", nodes.const(table), "position_ids"), nodes.ints(1))
@@ -98,14 +98,12 @@ class Decoder:
             query = self._head_norm(nodes, query, query_norm * np.float32(scale))
             key = self._head_norm(nodes, key, self._weights[f"{prefix}.k_norm.weight"])
         query, key = (self._turned(nodes, each, shared) for each in (query, key))
-        key = nodes.node("Transpose", key, perm=[0, 1, 3, 2])
         context = attend(nodes, query, (key, value), past, shared.masks)
         return self._linear(nodes, context, f"{prefix}.o_proj"), (key, value)
 
     def _in_heads(self, nodes: Nodes, x: str) -> str:
-        """[B, T, heads * D] to [B, heads, T, D]."""
-        apart = nodes.node("Reshape", x, nodes.ints(0, 0, -1, self._head_dim))
-        return nodes.node("Transpose", apart, perm=[0, 2, 1, 3])
+        """[N, heads * D] to [N, heads, D]."""
+        return nodes.node("Reshape", x, nodes.ints(0, -1, self._head_dim))
 
     def _head_norm(self, nodes: Nodes, x: str, weight: Array) -> str:
         return nodes.rms_norm(x, weight, self._epsilon)
@@ -113,7 +111,7 @@ class Decoder:
     def _turned(self, nodes: Nodes, x: str, shared: _Shared) -> str:
         """``x`` turned by its position: number ``i`` of a head goes with number ``i + D / 2``."""
         half = self._head_dim // 2
-        (first, second), cos, sin = nodes.split(x, 3, half, half), shared.cos, shared.sin
+        (first, second), cos, sin = nodes.split(x, 2, half, half), shared.cos, shared.sin
         turned = (
             nodes.node("Sub", nodes.node("Mul", first, cos), nodes.node("Mul", second, sin)),
             nodes.node("Add", nodes.node("Mul", second, cos), nodes.node("Mul", first, sin)),

@@ -40,7 +40,7 @@ class Encoder:
         """Sizes of its step."""
 
     def write(self, nodes: Nodes, state: State) -> str:
-        """Write it; hidden states [B, T, hidden]."""
+        """Write it; hidden states [N, hidden]."""
         shared, weights = masks(nodes, 1), self._weights
         words = nodes.rows(weights[f"{_PREFIX}.embeddings.word_embeddings.weight"], "input_ids")
         # Every token is of the first segment.
@@ -78,8 +78,6 @@ class Encoder:
             self._linear(nodes, x, f"{prefix}.self.{name}", factor)
             for name, factor in (("query", scale), ("key", 1.0), ("value", 1.0))
         ]
-        apart = [nodes.node("Reshape", each, nodes.ints(0, 0, -1, self._head_dim)) for each in made]
-        query, value = (nodes.node("Transpose", each, perm=[0, 2, 1, 3]) for each in (apart[0], apart[2]))
-        key = nodes.node("Transpose", apart[1], perm=[0, 2, 3, 1])
+        query, key, value = (nodes.node("Reshape", each, nodes.ints(0, -1, self._head_dim)) for each in made)
         context = attend(nodes, query, (key, value), past, shared)
         return self._linear(nodes, context, f"{prefix}.output.dense"), (key, value)

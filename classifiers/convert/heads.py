@@ -37,7 +37,7 @@ class LabelHead:
     exclusive: bool
 
     def __call__(self, nodes: Nodes, hidden: str) -> str:
-        """Write it; [B, T, categories]."""
+        """Write it; [N, categories]."""
         logits = nodes.linear(hidden, self.weight, self.bias, exact=True)
         if self.exclusive:
             return _log_odds(nodes, *_parts(nodes, logits, self.feeds))
@@ -83,7 +83,7 @@ class GuardHead:
     feeds: Array
 
     def __call__(self, nodes: Nodes, hidden: str) -> str:
-        """Write it; [B, T, categories]."""
+        """Write it; [N, categories]."""
         narrow = nodes.linear(hidden, self._weight("risk_level_category_pre"), exact=True)
         narrow = nodes.rms_norm(narrow, self._weight("risk_level_category_layernorm"), self.epsilon)
         risk_logits, kind_logits = (

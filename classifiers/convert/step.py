@@ -30,18 +30,18 @@ class State:
     past: list[tuple[str, str]]
     """[B, key heads, D, P] and [B, key heads, P, D]."""
     new: list[tuple[str, str]] = field(default_factory=list)
-    """[B, key heads, D, T] and [B, key heads, T, D]."""
+    """[N, key heads, D] each."""
 
 
 Body = Callable[[Nodes, State], str]
-"""Writes the network between ``input_ids``, ``position_ids`` and hidden states [B, T, hidden]."""
+"""Writes the network between ``input_ids``, ``position_ids`` and hidden states [N, hidden]."""
 
 
 class Head(Protocol):
     """One head of a network."""
 
     def __call__(self, nodes: Nodes, hidden: str) -> str:
-        """Write it: hidden states to logits of categories [B, T, categories]."""
+        """Write it: hidden states to logits of categories [N, categories]."""
         ...
 
     def chances(self, hidden: Array) -> Array:
@@ -57,8 +57,8 @@ def step_graph(
     first = nodes.ints(0)
     state = State([(f"past_keys.{layer}", f"past_values.{layer}") for layer in range(geometry.layers)])
     hidden = body(nodes, state)
-    logits = [nodes.node("Unsqueeze", head(nodes, hidden), nodes.ints(2)) for head in heads]
-    nodes.node("Concat", *logits, name="logits", axis=2)
+    logits = [nodes.node("Unsqueeze", head(nodes, hidden), nodes.ints(1)) for head in heads]
+    nodes.node("Concat", *logits, name="logits", axis=1)
     for index, name in enumerate(("new_keys", "new_values")):
         fresh = [nodes.node("Unsqueeze", pair[index], first) for pair in state.new]
         nodes.node("Concat", *fresh, name=name, axis=0)
@@ -66,7 +66,13 @@ def step_graph(
 
 
 def _inputs(geometry: Geometry) -> list[onnx.ValueInfoProto]:
-    given = [("input_ids", ["B", "T"]), ("position_ids", ["B", "T"]), ("past_length", ["B"])]
+    given = [
+        ("input_ids", ["N"]),
+        ("position_ids", ["N"]),
+        ("slots", ["B", "T"]),
+        ("places", ["N"]),
+        ("past_length", ["B"]),
+    ]
     past = [
         each
         for layer in range(geometry.layers)
@@ -80,9 +86,9 @@ def _inputs(geometry: Geometry) -> list[onnx.ValueInfoProto]:
 
 def _outputs(geometry: Geometry, heads: int, categories: int) -> list[onnx.ValueInfoProto]:
     return [
-        _real("logits", "B", "T", heads, categories),
-        _real("new_keys", geometry.layers, "B", geometry.key_heads, geometry.head_dim, "T"),
-        _real("new_values", geometry.layers, "B", geometry.key_heads, "T", geometry.head_dim),
+        _real("logits", "N", heads, categories),
+        _real("new_keys", geometry.layers, "N", geometry.key_heads, geometry.head_dim),
+        _real("new_values", geometry.layers, "N", geometry.key_heads, geometry.head_dim),
     ]
 
 

@@ -19,11 +19,11 @@ from classifiers.default.graph_float import FloatGraph
 from classifiers.default.graph_int8 import Int8Graph
 from classifiers.default.manifest import CUDA_MODEL, MODEL, WEIGHTS, manifest, uncalibrated
 from classifiers.default.model import CausalClassifier, load_checkpoint
-from classifiers.default.ranges import ranges, sequences
+from classifiers.default.ranges import measured_sequences, ranges
+from classifiers.default.scales import Scales
 from classifiers.default.weights import save
 
 MOST_BYTES = 30_000_000
-MEASURED_CONVERSATIONS = 60
 
 
 def export(model: CausalClassifier, encoder: Path, output: Path, measured: dict[str, Any]) -> None:
@@ -31,10 +31,9 @@ def export(model: CausalClassifier, encoder: Path, output: Path, measured: dict[
     output.mkdir(parents=True, exist_ok=True)
     # The engine adds the start token and the markers itself and never cuts or pads.
     load_tokenizer(encoder).save(str(output / "tokenizer.json"))
-    widths = ranges(model, sequences(Encoder.load(output), MEASURED_CONVERSATIONS))
-    save(
-        {MODEL: Int8Graph(model, widths).build(), CUDA_MODEL: FloatGraph(model, rounded=True).build()}, output
-    )
+    measured_ranges = ranges(model, measured_sequences(Encoder.load(output)))
+    scales = Scales(measured_ranges, model.arch)
+    save({MODEL: Int8Graph(model, scales).build(), CUDA_MODEL: FloatGraph(model, scales).build()}, output)
     size = sum((output / name).stat().st_size for name in (MODEL, CUDA_MODEL, WEIGHTS))
     if size > MOST_BYTES:
         raise ValueError(f"{output}: {size} bytes of network, a pack may have {MOST_BYTES}")

@@ -20,12 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 from classifiers.default.architecture import CATEGORIES, ROLES
 from classifiers.default.manifest import OPSET
 from classifiers.default.model import CausalClassifier
+from classifiers.default.scales import HIGHEST_WEIGHT, Scales
 
 IR_VERSION = 10
 MASKED = -1e9
-
-HIGHEST_WEIGHT = 127
-"""Of a rounded weight."""
 
 Array = NDArray[Any]
 
@@ -44,8 +42,10 @@ class StepGraph(ABC):
     contrib: bool = False
     """Whether operators of com.microsoft are used."""
 
-    def __init__(self, model: CausalClassifier) -> None:
+    def __init__(self, model: CausalClassifier, scales: Scales | None) -> None:
         self.arch = model.arch
+        self.scales = scales
+        """Folded into the weights that a pack stores; None for weights as they were trained."""
         self.weights: dict[str, Array] = {
             n: v.detach().float().numpy() for n, v in model.state_dict().items()
         }
@@ -75,6 +75,16 @@ class StepGraph(ABC):
         self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
         return names[0] if outputs == 1 else names
 
+    def in_steps(self, x: str, label: str) -> str:
+        """What comes into a product, each channel in steps of its own."""
+        assert self.scales is not None
+        return str(self.node("Mul", x, self.const(1 / self.scales.into(label), f"{label}.per_step")))
+
+    def in_steps_of_input(self, weight: Array, label: str) -> Array:
+        """The weight [N, K] that takes it so."""
+        assert self.scales is not None
+        return np.asarray(weight * self.scales.into(label))
+
     def plus_bias(self, x: str, bias: Array, label: str) -> str:
         """Add a bias over the last axis of x."""
         return str(self.node("Add", x, self.const(bias.astype(np.float32), f"{label}.bias")))
@@ -85,7 +95,7 @@ class StepGraph(ABC):
         return str(self.node("LayerNormalization", x, *parts, axis=-1, epsilon=self.arch.norm_eps))
 
     def words(self) -> str:
-        """Word embeddings of ``input_ids``, stored as int8 with a scale a word: [B, T, hidden]."""
+        """Word embeddings of ``input_ids``, stored as int8 with a scale a word: [N, hidden]."""
         rounded, scales = quantise(self.weights["words.weight"])
         rows = self.node("Gather", self.const(rounded, "words.int8"), "input_ids")
         unit = self.node("Gather", self.const(scales[:, None], "words.scales"), "input_ids")
@@ -104,12 +114,12 @@ class StepGraph(ABC):
         """Attend to valid past and, causally, to the new.
 
         Args:
-            x: [B, T, hidden].
+            x: [N, hidden].
             index: which layer.
             past: names of its keys [B, heads, head_dim, P] and values [B, heads, P, head_dim].
 
         Returns:
-            Names of the context [B, T, hidden], the new keys [B, heads, head_dim, T] and values [B, heads, T, head_dim].
+            Names of what it gives, the product behind it included, the new keys and the new values, [N, hidden] each.
         """
 
     def named(self, label: str) -> tuple[Array, Array, str]:
@@ -125,20 +135,20 @@ class StepGraph(ABC):
         bias[: self.arch.hidden] /= np.sqrt(self.arch.head_dim)
         return weight, bias
 
-    def by_head(self, x: str, parts: int) -> list[str]:
-        """Cut [B, T, parts * hidden] into parts of [B, heads, T, head_dim]."""
-        x = self.node("Reshape", x, self.ints(0, 0, parts, self.arch.heads, self.arch.head_dim))
-        x = self.node("Transpose", x, perm=[2, 0, 3, 1, 4])
-        cut = self.node("Split", x, axis=0, num_outputs=parts, outputs=parts)
-        return [self.node("Squeeze", part, self.ints(0)) for part in cut]
+    def by_head(self, x: str, *perm: int) -> str:
+        """Stand the tokens [N, hidden] in their rows, [B, T, heads, head_dim], and turn that by ``perm``."""
+        rows = self.node("Gather", x, "slots")
+        rows = self.node("Reshape", rows, self.ints(0, 0, self.arch.heads, self.arch.head_dim))
+        return str(self.node("Transpose", rows, perm=perm))
 
-    def side_by_side(self, context: str) -> str:
-        """Put [B, heads, T, head_dim] back into [B, T, hidden]."""
-        context = self.node("Transpose", context, perm=[0, 2, 1, 3])
-        return str(self.node("Reshape", context, self.ints(0, 0, self.arch.hidden)))
+    def token_by_token(self, context: str) -> str:
+        """Put [B, heads, T, head_dim] back into [N, hidden]."""
+        rows = self.node("Transpose", context, perm=[0, 2, 1, 3])
+        rows = self.node("Reshape", rows, self.ints(-1, self.arch.hidden))
+        return str(self.node("Gather", rows, "places"))
 
     def embed(self) -> str:
-        """Word and position embeddings, normalised: [B, T, hidden]."""
+        """Word and position embeddings, normalised: [N, hidden]."""
         places = self.const(self.weights["positions.weight"], "positions.weight")
         both = self.node("Add", self.words(), self.node("Gather", places, "position_ids"))
         return self.norm(both, "embedding_norm")
@@ -155,7 +165,7 @@ class StepGraph(ABC):
         zero, masked = self.number(0), self.number(MASKED)
         past = self.arange("past_values.0", 2)
         valid = self.node("Less", past, self.node("Unsqueeze", "past_length", self.ints(1)))
-        new = self.arange("input_ids", 1)
+        new = self.arange("slots", 1)
         seen = self.node("LessOrEqual", new, self.node("Unsqueeze", new, self.ints(1)))
         return (
             self.node("Unsqueeze", self.node("Where", valid, zero, masked), self.ints(1, 2)),
@@ -170,10 +180,10 @@ class StepGraph(ABC):
         for index in range(arch.layers):
             prefix = f"layers.{index}"
             past = (f"past_keys.{index}", f"past_values.{index}")
-            context, *fresh = self.attention(hidden, index, past)
+            attended, *fresh = self.attention(hidden, index, past)
             for held, tensor in zip(kept, fresh, strict=True):
-                held.append(self.node("Unsqueeze", tensor, self.ints(0)))
-            hidden = self.node("Add", hidden, self.linear(context, *self.named(f"{prefix}.attention_out")))
+                held.append(self.node("Reshape", tensor, self.ints(1, -1, arch.heads, arch.head_dim)))
+            hidden = self.node("Add", hidden, attended)
             hidden = self.norm(hidden, f"{prefix}.attention_norm")
             wide = self.node("Gelu", self.linear(hidden, *self.named(f"{prefix}.inner")))
             hidden = self.node("Add", hidden, self.after_gelu(wide, *self.named(f"{prefix}.inner_out")))
@@ -181,7 +191,7 @@ class StepGraph(ABC):
         # The heads are small and decide everything: they stay in float.
         flat = self.node("MatMul", hidden, self.const(w["head.weight"].T, "head.weight"))
         flat = self.node("Add", flat, self.const(w["head.bias"], "head.bias"))
-        shape = self.ints(0, 0, len(ROLES), len(CATEGORIES))
+        shape = self.ints(0, len(ROLES), len(CATEGORIES))
         self.nodes.append(helper.make_node("Reshape", [flat, shape], ["logits"]))
         for held, name in zip(kept, ("new_keys", "new_values"), strict=True):
             self.nodes.append(helper.make_node("Concat", held, [name], axis=0))
@@ -192,29 +202,30 @@ class StepGraph(ABC):
         arch = self.arch
         integer, real = TensorProto.INT64, TensorProto.FLOAT
 
-        def keys(name: str, tokens: str, *first: int) -> onnx.ValueInfoProto:
-            shape = [*first, "B", arch.heads, arch.head_dim, tokens]
-            return helper.make_tensor_value_info(name, self.state, shape)
+        def flat(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, kind, shape)
 
-        def values(name: str, tokens: str, *first: int) -> onnx.ValueInfoProto:
-            shape = [*first, "B", arch.heads, tokens, arch.head_dim]
-            return helper.make_tensor_value_info(name, self.state, shape)
+        def past(index: int) -> list[onnx.ValueInfoProto]:
+            return [
+                flat(f"past_keys.{index}", self.state, "B", arch.heads, arch.head_dim, "P"),
+                flat(f"past_values.{index}", self.state, "B", arch.heads, "P", arch.head_dim),
+            ]
 
-        logits = ["B", "T", len(ROLES), len(CATEGORIES)]
         graph = helper.make_graph(
             self.nodes,
             "causal_classifier_step",
             [
-                helper.make_tensor_value_info("input_ids", integer, ["B", "T"]),
-                helper.make_tensor_value_info("position_ids", integer, ["B", "T"]),
-                helper.make_tensor_value_info("past_length", integer, ["B"]),
-                *(keys(f"past_keys.{index}", "P") for index in range(arch.layers)),
-                *(values(f"past_values.{index}", "P") for index in range(arch.layers)),
+                flat("input_ids", integer, "N"),
+                flat("position_ids", integer, "N"),
+                flat("slots", integer, "B", "T"),
+                flat("places", integer, "N"),
+                flat("past_length", integer, "B"),
+                *(entry for index in range(arch.layers) for entry in past(index)),
             ],
             [
-                helper.make_tensor_value_info("logits", real, logits),
-                keys("new_keys", "T", arch.layers),
-                values("new_values", "T", arch.layers),
+                flat("logits", real, "N", len(ROLES), len(CATEGORIES)),
+                flat("new_keys", self.state, arch.layers, "N", arch.heads, arch.head_dim),
+                flat("new_values", self.state, arch.layers, "N", arch.heads, arch.head_dim),
             ],
             list(self.initializers.values()),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from onnx import TensorProto
 
 from classifiers.default.graph import Array, StepGraph, quantise
-from classifiers.default.model import CausalClassifier
 
 
 class FloatGraph(StepGraph):
@@ -13,36 +12,44 @@ class FloatGraph(StepGraph):
 
     Args:
         model: the trained network.
-        rounded: whether weights are those of the int8 graph, which a session turns into floats when it loads.
-            A pack then stores them once, whatever graphs it has. False: as they were trained.
+        scales: those of the int8 graph. The weights are then its rounded ones, which a session turns into floats
+            when it loads, and a pack stores them once, whatever graphs it has. None: as they were trained.
     """
 
     state = TensorProto.FLOAT
 
-    def __init__(self, model: CausalClassifier, *, rounded: bool) -> None:
-        super().__init__(model)
-        self.rounded = rounded
-
     def words(self) -> str:
-        """Word embeddings of ``input_ids``: [B, T, hidden]."""
-        if self.rounded:
+        """Word embeddings of ``input_ids``: [N, hidden]."""
+        if self.scales:
             return super().words()
         return str(self.node("Gather", self.const(self.weights["words.weight"], "words.weight"), "input_ids"))
 
     def linear(self, x: str, weight: Array, bias: Array, label: str) -> str:
         """Multiply x [.., K] by weight [N, K] transposed and add bias [N]."""
-        if self.rounded:
-            values, scales = quantise(weight)
-            stored = self.node("Cast", self.const(values.T, f"{label}.int8"), to=TensorProto.FLOAT)
-            matrix = self.node("Mul", stored, self.const(scales, f"{label}.scales"))
-        else:
-            matrix = self.const(weight.T, f"{label}.weight")
+        if self.scales is None:
+            return self.plus_bias(
+                self.node("MatMul", x, self.const(weight.T, f"{label}.weight")), bias, label
+            )
+        return self._rounded(self.in_steps(x, label), self.in_steps_of_input(weight, label), bias, label)
+
+    def after_gelu(self, x: str, weight: Array, bias: Array, label: str) -> str:
+        """The same of what Gelu gave."""
+        if self.scales is None:
+            return self.linear(x, weight, bias, label)
+        return self._rounded(x, weight, bias, label)
+
+    def _rounded(self, x: str, weight: Array, bias: Array, label: str) -> str:
+        values, scales = quantise(weight)
+        stored = self.node("Cast", self.const(values.T, f"{label}.int8"), to=TensorProto.FLOAT)
+        matrix = self.node("Mul", stored, self.const(scales, f"{label}.scales"))
         return self.plus_bias(self.node("MatMul", x, matrix), bias, label)
 
     def attention(self, x: str, index: int, past: tuple[str, str]) -> tuple[str, str, str]:
         """Attend to valid past and, causally, to the new."""
-        query, key, value = self.by_head(self.linear(x, *self.joined(index), f"layers.{index}.qkv"), 3)
-        key = self.node("Transpose", key, perm=[0, 1, 3, 2])
+        mixed = self.linear(x, *self.joined(index), f"layers.{index}.qkv")
+        query, *fresh = self.node("Split", mixed, axis=-1, num_outputs=3, outputs=3)
+        query, value = (self.by_head(part, 0, 2, 1, 3) for part in (query, fresh[1]))
+        key = self.by_head(fresh[0], 0, 2, 3, 1)
         old, new = (
             self.node("Add", self.node("MatMul", query, keys), mask)
             for keys, mask in zip((past[0], key), self.masks, strict=True)
@@ -54,4 +61,5 @@ class FloatGraph(StepGraph):
         context = self.node(
             "Add", self.node("MatMul", share_old, past[1]), self.node("MatMul", share_new, value)
         )
-        return self.side_by_side(context), key, value
+        out = self.linear(self.token_by_token(context), *self.named(f"layers.{index}.attention_out"))
+        return out, fresh[0], fresh[1]

@@ -5,42 +5,34 @@ done number by number or token by token (norms, the rounding of a token's own ac
 and logits are the same bits whether it was fed alone or with a thousand others (``docs/adr/0014``). And 8-bit
 products are what current CPUs do fastest.
 
-- *Products*: weights are int8 with a scale an output, activations uint8 about 128 with a scale a token. After Gelu,
-  whose output is above -0.17, activations are shifted by that much instead and use all of uint8.
-- *Keys and values* are int8 with a scale a channel, fixed when the graph is written (``ranges``); the keys' scales go
-  into the query's weights. They are kept in -63..63: with uint8 on the other side two products then fit the 16 bits in
-  which CPUs without VNNI add them.
-- *Attention weights*: ``round(255 * exp(score - highest))``, uint8; what they are divided by is their own sum.
+- *Products*: weights are int8 with a scale an output, activations uint8 about 128 with a scale a channel, fixed when the
+  graph is written (``ranges``) and folded into the weights; what goes beyond is cut off. After Gelu, whose output is
+  above -0.17 and differs most between tokens, activations are shifted by that much, use all of uint8 and have a scale
+  a token.
+- *Queries* are uint8 with a scale a head, *keys and values* int8 with a scale a channel, fixed in the same way; the keys'
+  scales go into the query's weights, the values' into those of the product behind. They are kept in -63..63: with
+  uint8 on the other side two products then fit the 16 bits in which CPUs without VNNI add them.
+- *Attention weights*: ``round(255 * exp(score - highest))``, uint8; what they are divided by is their own sum. A context is
+  a mean of values and needs no scale of its own.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from classifiers.default.architecture import GELU_SHIFT
-from classifiers.default.graph import HIGHEST_WEIGHT, Array, StepGraph, quantise
+from classifiers.default.graph import Array, StepGraph, quantise
 from classifiers.default.model import CausalClassifier
+from classifiers.default.scales import HIGHEST_STATE, Scales
 
 ZERO = 128
-"""Of activations; they stay within ``HIGHEST_WEIGHT`` of it."""
-HIGHEST_STATE = 63
+"""Of activations; those of the measured texts stay within ``HIGHEST_WEIGHT`` of it."""
 HIGHEST_SHARE = 255
-
-
-class Rounded(NamedTuple):
-    """Names of activations in integers, and what they mean."""
-
-    integers: str
-    """uint8."""
-    unit: str
-    """What one step stands for, a number a token, [.., 1]."""
-    zero: int
-    """The integer that stands for nothing."""
+CONTEXT_UNIT = 0.5
+"""Of a context, in steps of values."""
 
 
 class Int8Graph(StepGraph):
@@ -48,21 +40,33 @@ class Int8Graph(StepGraph):
 
     Args:
         model: the trained network.
-        ranges: the highest absolute value that keys and values are kept at, [layers, 2, hidden]; beyond it they
-            are cut off.
+        scales: of its activations.
     """
 
     state = TensorProto.INT8
     contrib = True
+    scales: Scales
 
-    def __init__(self, model: CausalClassifier, ranges: NDArray[np.float32]) -> None:
-        super().__init__(model)
-        self.steps = np.maximum(ranges, 1e-6) / HIGHEST_STATE
-        """What one step of a key's or value's channel stands for, [layers, 2, hidden]."""
+    def __init__(self, model: CausalClassifier, scales: Scales) -> None:
+        super().__init__(model, scales)
 
     def linear(self, x: str, weight: Array, bias: Array, label: str) -> str:
         """Multiply x [.., K] by weight [N, K] transposed and add bias [N]."""
-        return self._product(self._rounded(x, weight.shape[1], self._zero), weight, bias, label)
+        return self._fixed(self._rounded(self.in_steps(x, label)), weight, bias, label)
+
+    def _fixed(
+        self,
+        x: str,
+        weight: Array,
+        bias: Array,
+        label: str,
+        *,
+        unit: float = 1.0,
+        outputs: Array | float = 1.0,
+    ) -> str:
+        """The product of what is in steps already, or in parts ``unit`` of them; the result is in ``outputs``."""
+        weight = self.in_steps_of_input(weight, label)
+        return self._product(x, weight, bias, label, unit=unit, outputs=outputs)
 
     def after_gelu(self, x: str, weight: Array, bias: Array, label: str) -> str:
         """The same of what Gelu gave."""
@@ -79,60 +83,58 @@ class Int8Graph(StepGraph):
             block_size=weight.shape[1],
             output_dtype=TensorProto.UINT8,
         )
-        return self._product(Rounded(integers, unit, 0), weight, bias, label)
+        product = self._product(integers, weight, None, label, zero=0)
+        return self.plus_bias(self.node("Mul", product, unit), bias, label)
 
     def attention(self, x: str, index: int, past: tuple[str, str]) -> tuple[str, str, str]:
         """Attend to valid past and, causally, to the new."""
-        weight, bias = self.joined(index)
-        key_step, value_step = self.steps[index]
-        units = np.concatenate([1 / key_step, key_step, value_step])
-        rounded = self._rounded(x, weight.shape[1], self._zero)
-        mixed = self._product(rounded, weight, bias, f"layers.{index}.qkv", units)
+        arch, scales, label = self.arch, self.scales, f"layers.{index}.qkv"
+        queries = np.repeat(scales.queries[index], arch.head_dim) / scales.keys[index]
+        units = np.concatenate([queries, scales.keys[index], scales.values[index]])
+        mixed = self._fixed(self._rounded(self.in_steps(x, label)), *self.joined(index), label, outputs=units)
         query, key, value = self._parts(mixed)
-        query, unit, _ = self._rounded(query, self.arch.head_dim, self._zero_by_head)
-        query, unit, value = (
-            self.node("Transpose", part, perm=[0, 2, 1, 3]) for part in (query, unit, value)
-        )
-        key = self.node("Transpose", key, perm=[0, 2, 3, 1])
-        zero = self.const(np.array(ZERO, np.uint8))
-        scores = self.node(
-            "Concat", *(self.node("MatMulInteger", query, keys, zero) for keys in (past[0], key)), axis=-1
-        )
-        scores = self.node("Mul", self.node("Cast", scores, to=TensorProto.FLOAT), unit)
-        scores = self.node("Add", scores, self._mask)
+        scores = [
+            self.node("MatMulInteger", self.by_head(query, 0, 2, 1, 3), keys, self._zero)
+            for keys in (past[0], self.by_head(key, 0, 2, 3, 1))
+        ]
+        scores = self.node("Cast", self.node("Concat", *scores, axis=-1), to=TensorProto.FLOAT)
+        unit_by_head = self.const(scales.queries[index][:, None, None])
+        scores = self.node("Add", self.node("Mul", scores, unit_by_head), self._mask)
         highest = self.node("ReduceMax", scores, self.ints(-1), keepdims=1)
         share = self.node("Exp", self.node("Sub", scores, highest))
         share = self.node("Round", self.node("Mul", share, self.number(HIGHEST_SHARE)))
         total = self.node("ReduceSum", share, self.ints(-1), keepdims=1)
-        share = self.node("Cast", share, to=TensorProto.UINT8)
+        shares = self.node(
+            "Split", self.node("Cast", share, to=TensorProto.UINT8), self._split, axis=-1, outputs=2
+        )
         old, new = (
             self.node("MatMulInteger", part, values)
-            for part, values in zip(
-                self.node("Split", share, self._split, axis=-1, outputs=2), (past[1], value), strict=True
-            )
+            for part, values in zip(shares, (past[1], self.by_head(value, 0, 2, 1, 3)), strict=True)
         )
         context = self.node("Cast", self.node("Add", old, new), to=TensorProto.FLOAT)
-        context = self.side_by_side(self.node("Div", context, total))
-        stored = self.const(value_step.astype(np.float32), f"layers.{index}.value_steps")
-        return self.node("Mul", context, stored), key, value
+        # A mean of values: as large as they, and half a step of theirs is fine enough.
+        rounded = self.token_by_token(self._rounded(self.node("Div", context, total), CONTEXT_UNIT))
+        return (
+            self._fixed(rounded, *self.named(f"layers.{index}.attention_out"), unit=CONTEXT_UNIT),
+            key,
+            value,
+        )
 
     def _parts(self, mixed: str) -> list[str]:
-        """Query in float, key and value in int8, [B, T, heads, head_dim] each, of [B, T, 3 * hidden]."""
+        """Query in uint8, key and value in int8, [N, hidden] each, of [N, 3 * hidden]."""
         hidden, limit = self.arch.hidden, float(HIGHEST_STATE)
         query, state = self.node("Split", mixed, self.ints(hidden, 2 * hidden), axis=-1, outputs=2)
         state = self.node("Clip", state, self.number(-limit), self.number(limit))
         state = self.node("QuantizeLinear", state, self.number(1), self.const(np.array(0, np.int8)))
-        parts = (query, *self.node("Split", state, axis=-1, num_outputs=2, outputs=2))
-        shape = self.ints(0, 0, self.arch.heads, self.arch.head_dim)
-        return [self.node("Reshape", part, shape) for part in parts]
+        return [self._rounded(query), *self.node("Split", state, axis=-1, num_outputs=2, outputs=2)]
 
     @cached_property
     def _rows(self) -> str:
-        return str(self.node("Shape", "input_ids", start=0, end=1))
+        return str(self.node("Shape", "slots", start=0, end=1))
 
     @cached_property
     def _tokens(self) -> str:
-        return str(self.node("Shape", "input_ids", start=1, end=2))
+        return str(self.node("Shape", "slots", start=1, end=2))
 
     @cached_property
     def _split(self) -> str:
@@ -149,36 +151,40 @@ class Int8Graph(StepGraph):
         new = self.node("Expand", new, self.node("Concat", self._rows, one, one, one, axis=0))
         return str(self.node("Concat", old, new, axis=-1))
 
-    @cached_property
+    @property
     def _zero(self) -> str:
-        """The zero point of a token's activations, [B, T, 1]."""
-        return self._zeros(self.ints(1))
+        return self.const(np.array(ZERO, np.uint8))
 
-    @cached_property
-    def _zero_by_head(self) -> str:
-        """The same of a query, [B, T, heads, 1]."""
-        return self._zeros(self.ints(self.arch.heads, 1))
+    def _rounded(self, x: str, unit: float = 1.0) -> str:
+        """``x`` as uint8 about ``ZERO``, in steps of ``unit``."""
+        return str(self.node("QuantizeLinear", x, self.number(unit), self._zero))
 
-    def _zeros(self, last: str) -> str:
-        shape = self.node("Concat", self._rows, self._tokens, last, axis=0)
-        return str(self.node("Expand", self.const(np.array(ZERO, np.uint8)), shape))
+    def _product(
+        self,
+        x: str,
+        weight: Array,
+        bias: Array | None,
+        label: str,
+        *,
+        zero: int = ZERO,
+        unit: float = 1.0,
+        outputs: Array | float = 1.0,
+    ) -> str:
+        """Multiply integers, of which one stands for ``unit`` and ``zero`` for nothing.
 
-    def _rounded(self, x: str, width: int, zero: str) -> Rounded:
-        """The last axis, ``width`` long, as uint8 about ``ZERO``."""
-        highest = self.node("ReduceMax", self.node("Abs", x), self.ints(-1), keepdims=1)
-        unit = self.node("Mul", highest, self.number(1 / HIGHEST_WEIGHT))
-        return Rounded(self.node("QuantizeLinear", x, unit, zero, axis=-1, block_size=width), unit, ZERO)
-
-    def _product(self, x: Rounded, weight: Array, bias: Array, label: str, units: Array | float = 1.0) -> str:
-        """Multiply integers and what one of them stands for; the result is in ``units``, one an output."""
+        What one of the results stands for is in ``outputs``, one an output.
+        """
         rounded, scales = quantise(weight)
-        product = self.node(
-            "MatMulIntegerToFloat",
-            x.integers,
-            self.const(rounded.T, f"{label}.int8"),
-            self.number(1),
-            self.const((scales / units).astype(np.float32), f"{label}.scales"),
-            self.const(np.array(x.zero, np.uint8)),
-            domain="com.microsoft",
+        added = () if bias is None else ("", self.const((bias / outputs).astype(np.float32), f"{label}.bias"))
+        return str(
+            self.node(
+                "MatMulIntegerToFloat",
+                x,
+                self.const(rounded.T, f"{label}.int8"),
+                self.number(unit),
+                self.const((scales / outputs).astype(np.float32), f"{label}.scales"),
+                self.const(np.array(zero, np.uint8)),
+                *added,
+                domain="com.microsoft",
+            )
         )
-        return self.plus_bias(self.node("Mul", product, x.unit), bias / units, label)

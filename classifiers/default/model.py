@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from classifiers.default.architecture import CATEGORIES, GELU_SHIFT, ROLES, Architecture
+from classifiers.default.architecture import CATEGORIES, ROLES, Architecture
 from classifiers.default.emoji import first_embeddings
+from classifiers.default.manifest import CUDA_MODEL
 
 
 class CausalLayer(nn.Module):  # type: ignore[misc,unused-ignore]
@@ -121,11 +122,11 @@ def from_sentence_encoder(directory: Path, dropout: float = 0.1) -> CausalClassi
 
 
 def from_pack(directory: Path, dropout: float = 0.1) -> CausalClassifier:
-    """Build the network from an int8 pack that `export` wrote, so that training can go on from it.
+    """Build the network from a pack that `export` wrote, so that training can go on from it.
 
-    What the exporter folds into keys, it takes out of queries: their product stays, so both are left as they are.
+    Read from the graph in floats: the one in integers has scales of its own folded into its weights.
     """
-    graph = onnx.load(str(directory / "model.onnx")).graph
+    graph = onnx.load(str(directory / CUDA_MODEL)).graph
     stored = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
     model = CausalClassifier(dropout=dropout)
     state: dict[str, Tensor] = {}
@@ -135,7 +136,8 @@ def from_pack(directory: Path, dropout: float = 0.1) -> CausalClassifier:
 
     def linear(label: str) -> tuple[np.ndarray, np.ndarray]:
         """Weight [N, K] and bias [N] of a product stored as int8 [K, N]."""
-        return (stored[f"{label}.int8"] * stored[f"{label}.scales"]).T, stored[f"{label}.bias"]
+        weight = (stored[f"{label}.int8"] * stored[f"{label}.scales"]).T
+        return weight * stored.get(f"{label}.per_step", np.float32(1)), stored[f"{label}.bias"]
 
     keep("words.weight", stored["words.int8"] * stored["words.scales"])
     for name in model.state_dict():
@@ -145,15 +147,12 @@ def from_pack(directory: Path, dropout: float = 0.1) -> CausalClassifier:
     for index in range(model.arch.layers):
         prefix = f"layers.{index}"
         weight, bias = linear(f"{prefix}.qkv")
-        units = (root, 1.0, stored[f"{prefix}.value_steps"])
-        for part, (name, unit) in enumerate(zip(("query", "key", "value"), units, strict=True)):
+        for part, (name, unit) in enumerate((("query", root), ("key", 1.0), ("value", 1.0))):
             rows = slice(part * hidden, (part + 1) * hidden)
-            keep(f"{prefix}.{name}.weight", (weight[rows].T * unit).T)
+            keep(f"{prefix}.{name}.weight", weight[rows] * unit)
             keep(f"{prefix}.{name}.bias", bias[rows] * unit)
         for name in ("attention_out", "inner", "inner_out"):
             weight, bias = linear(f"{prefix}.{name}")
-            if name == "inner_out":
-                bias = bias + GELU_SHIFT * weight.sum(axis=1)
             keep(f"{prefix}.{name}.weight", weight)
             keep(f"{prefix}.{name}.bias", bias)
     model.load_state_dict(state)

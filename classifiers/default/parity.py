@@ -39,35 +39,31 @@ def in_pieces(model: PackModel, texts: list[list[int]], rng: np.random.Generator
     keys, values = model.geometry.keys(room, lanes), model.geometry.values(room, lanes)
     for state in (keys, values):
         state[...] = rng.integers(-60, 60, state.shape)
-    done = np.zeros(lanes, np.int64)
+    done = [0] * lanes
     out: list[list[Floats]] = [[] for _ in texts]
-    while any(done[i] < len(t) for i, t in enumerate(texts)):
-        sizes = [min(int(rng.integers(1, most + 1)), len(t) - done[i]) for i, t in enumerate(texts)]
-        ids = np.zeros((lanes, max(sizes)), np.int64)
-        for i, size in enumerate(sizes):
-            ids[i, :size] = texts[i][done[i] : done[i] + size]
-        places = np.minimum(done[:, None] + np.arange(max(sizes)), 511)
-        logits, new_keys, new_values = model.step(ids, places, done, keys, values)
-        for i, size in enumerate(sizes):
-            out[i].append(logits[i, :size])
-            keys[:, i, ..., done[i] : done[i] + size] = new_keys[:, i, ..., :size]
-            values[:, i, :, done[i] : done[i] + size] = new_values[:, i, :, :size]
-            done[i] += size
+    while any(at < len(text) for at, text in zip(done, texts, strict=True)):
+        left = [i for i, text in enumerate(texts) if done[i] < len(text)]
+        fed = [texts[i][done[i] : done[i] + int(rng.integers(1, most + 1))] for i in left]
+        given = model.step(fed, [done[i] for i in left], keys[:, left], values[:, left])
+        for i, logits, new_keys, new_values in zip(left, *given, strict=True):
+            some = slice(done[i], done[i] + len(logits))
+            out[i].append(logits)
+            keys[:, i, ..., some] = new_keys.transpose(0, 2, 3, 1)
+            values[:, i, :, some] = new_values.transpose(0, 2, 1, 3)
+            done[i] = some.stop
     return [np.concatenate(parts) for parts in out]
 
 
 def tokens_a_second(model: PackModel, lanes: int, new: int, past: int, seconds: float) -> float:
     """Rate of steps of one shape."""
     rng = np.random.default_rng(0)
-    ids = rng.integers(1000, 20000, (lanes, new))
-    places = np.full((lanes, new), past) + np.arange(new)
+    ids = rng.integers(1000, 20000, (lanes, new)).tolist()
     keys, values = model.geometry.keys(max(past, 1), lanes), model.geometry.values(max(past, 1), lanes)
-    length = np.full(lanes, past)
     for _ in range(3):
-        model.step(ids, places, length, keys, values)
+        model.step(ids, [past] * lanes, keys, values)
     begun, steps = time.monotonic(), 0
     while time.monotonic() - begun < seconds:
-        model.step(ids, places, length, keys, values)
+        model.step(ids, [past] * lanes, keys, values)
         steps += 1
     return steps * lanes * new / (time.monotonic() - begun)
 
@@ -88,7 +84,7 @@ def main() -> None:
         framework = [probability(network(torch.tensor([t]))[0].numpy()) for t in texts]
     alone = [probability(model.whole([t])[0]) for t in texts]
     batch = model.whole(texts)
-    together = [probability(batch[i, : len(t)]) for i, t in enumerate(texts)]
+    together = [probability(logits) for logits in batch]
     pairs = {
         "pack, PyTorch": zip(alone, framework, strict=True),
         "alone, in a batch": zip(alone, together, strict=True),

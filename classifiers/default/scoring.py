@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from classifiers.default.architecture import CATEGORIES, ROLES, Architecture
 from classifiers.default.conversation import Encoder
 from classifiers.default.sets import Case, Fold, case, fold, rows
-from guardrail.engine.cache import Geometry, State
+from guardrail.engine.cache import Geometry, NewState, State
+from guardrail.engine.layout import layout
 
 Floats = NDArray[np.float32]
 
@@ -63,30 +64,35 @@ class PackModel:
         self.geometry = Geometry(arch.layers, arch.heads, arch.head_dim, arch.positions, dtype)
 
     def step(
-        self,
-        input_ids: NDArray[np.int64],
-        position_ids: NDArray[np.int64],
-        past_length: NDArray[np.int64],
-        past_keys: State,
-        past_values: State,
-    ) -> list[Any]:
-        """Run one step on state as `geometry` makes it; returns logits, new keys, new values."""
-        feeds = {"input_ids": input_ids, "position_ids": position_ids, "past_length": past_length}
+        self, ids: Sequence[Sequence[int]], lengths: Sequence[int], past_keys: State, past_values: State
+    ) -> tuple[list[Floats], list[NewState], list[NewState]]:
+        """Run one step of a row each on state as `geometry` makes it, of which `lengths` positions are valid.
+
+        Returns logits [tokens, 2, 17], new keys and new values [layers, tokens, heads, head_dim] of each row.
+        """
+        laid = layout([len(own) for own in ids], range(len(ids)))
+        feeds = {
+            "input_ids": np.concatenate([np.asarray(own, np.int64) for own in ids]),
+            "position_ids": np.repeat(np.asarray(lengths, np.int64), laid.ends - laid.begins) + laid.columns,
+            "slots": laid.slots,
+            "places": laid.places,
+            "past_length": np.asarray(lengths, np.int64),
+        }
         for name, state in (("past_keys", past_keys), ("past_values", past_values)):
             feeds |= {f"{name}.{layer}": np.ascontiguousarray(part) for layer, part in enumerate(state)}
-        return list(self.session.run(["logits", "new_keys", "new_values"], feeds))
+        logits, keys, values = self.session.run(["logits", "new_keys", "new_values"], feeds)
+        borders = laid.ends[:-1]
+        return (
+            np.split(logits, borders),
+            np.split(keys, borders, axis=1),
+            np.split(values, borders, axis=1),
+        )
 
-    def whole(self, sequences: list[list[int]]) -> Floats:
-        """Logits of whole sequences, [B, T, 2, 17], right-padded."""
-        longest = max(len(s) for s in sequences)
-        ids = np.zeros((len(sequences), longest), np.int64)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = sequence
-        places = np.tile(np.arange(longest, dtype=np.int64), (len(sequences), 1))
-        none = np.zeros(len(sequences), np.int64)
-        keys, values = self.geometry.keys(1, len(sequences)), self.geometry.values(1, len(sequences))
-        logits: Floats = self.step(ids, places, none, keys, values)[0]
-        return logits
+    def whole(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        """Logits of whole sequences, [tokens, 2, 17] each."""
+        rows = len(sequences)
+        state = self.geometry.keys(1, rows), self.geometry.values(1, rows)
+        return self.step(sequences, [0] * rows, *state)[0]
 
 
 def score(model: PackModel, items: list[Case], batch_tokens: int = 4096) -> list[Scored]:
@@ -103,7 +109,7 @@ def score(model: PackModel, items: list[Case], batch_tokens: int = 4096) -> list
             if not item.example.spans:
                 continue  # The text had no token.
             span = item.example.spans[-1]
-            turn = logits[row, span.start : span.end, ROLES.index(item.role)]
+            turn = logits[row][span.start : span.end, ROLES.index(item.role)]
             found[index] = Scored(item, turn.copy())
     return [found[i] for i in sorted(found)]
 

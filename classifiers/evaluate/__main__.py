@@ -167,13 +167,17 @@ def _plain(value: object) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for name in _VERSIONS_OF:
+    return {name: _version(name) for name in _VERSIONS_OF}
+
+
+def _version(name: str) -> str:
+    """Of an installed package; the runtime is installed under one of two names, and a checkout under none."""
+    for installed in (name, f"{name}-gpu"):
         try:
-            found[name] = version(name)
-        except ModuleNotFoundError:  # the runtime is installed under one of two names
-            found[name] = version(f"{name}-gpu")
-    return found
+            return version(installed)
+        except ModuleNotFoundError:
+            continue
+    return "not installed"
 
 
 def _progress() -> scoring.Progress:

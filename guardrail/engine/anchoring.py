@@ -60,6 +60,8 @@ class Anchoring:
         Returns:
             The passes, in order, whose wanted ids are together exactly ``new``; and the window after.
         """
+        if window and len(window) + len(new) <= self.max_positions:
+            return [Pass(tuple(new), 0, fresh=False)], (*window, *new)
         current = list(window)
         passes: list[Pass] = []
         ids: list[int] = []

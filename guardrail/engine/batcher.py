@@ -1,8 +1,7 @@
 """Which work goes into the next step.
 
 Rule 1: *live* work (a word or a few, ``live_tokens`` at most) goes before *bulk* work (a prompt, a
-re-anchoring), and the two never share a step: padding a word to the length of a prompt costs as much
-as the prompt.
+re-anchoring), and the two never share a step: a word would wait for the prompt's, and attend as if it were as long.
 Rule 2: bulk work is sliced. It runs when no live work waits; or, between two live steps, when it has
 waited ``bulk_patience_s``. Two bulk steps never follow each other while live work waits.
 Rule 3: within a kind, who has waited longest goes first, and others join as long as the step's cost,
@@ -48,7 +47,7 @@ class BatchLimits:
     """What a step may cost."""
 
     max_batch_tokens: int = 256
-    """Rows times longest row, padding included. The longest a live word waits is one such step."""
+    """Rows times longest row, as attention pads them. The longest a live word waits is one such step."""
     max_batch_lanes: int = 32
     """Rows; bounds the memory in which the past of a step is put together."""
     live_tokens: int = 8

@@ -1,23 +1,28 @@
 """Key/value state of a lane.
 
 A cache is a view (a length) on a slab that only ever grows at its end, so a fork costs nothing until
-both sides write: the first to append goes on in place, the other finds the slab's end taken and copies
-what it sees. Views that were left behind (a failed or cancelled piece of work) need no clean-up.
+both sides write: the first to append goes on in place, the other finds the slab's end taken and begins a slab
+of its own. Views that were left behind (a failed or cancelled piece of work) need no clean-up.
 
-Appends happen on the runner's thread alone; forks on any. A position takes 2 * layers * heads * head_dim
+A slab's newest positions may stand in a row of a step's arrays alone (``seating``), where the next step needs
+them; it brings them home when that row is wanted for somebody else.
+
+Everything but forks happens on the runner's thread; forks on any. A position takes 2 * layers * heads * head_dim
 numbers: 4.6 kB in int8 for a network of 6 layers and 384 hidden units, four times that in float32.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 State = NDArray[Any]
 """Keys, [.., head_dim, positions], or values, [.., positions, head_dim]; of the network's own type of number."""
+NewState = NDArray[Any]
+"""Keys or values as a step gives them, [layers, tokens, heads, head_dim]."""
 
 _FIRST_POSITIONS = 32
 """Room of a new slab: a short user turn; doubled from there."""
@@ -44,19 +49,75 @@ class Geometry:
         return np.zeros((self.layers, *rows, self.heads, positions, self.head_dim), self.dtype)
 
 
-class Slab:
-    """Room for keys, [layers, heads, head_dim, capacity], and values, [layers, heads, capacity, head_dim].
+class Holder(Protocol):
+    """What has positions of a slab that the slab itself has not."""
 
-    What stands before ``used`` never changes.
+    keys: State
+    """[layers, heads, head_dim, positions]; the slab's from position 0 on, as far as it goes."""
+    values: State
+    """[layers, heads, positions, head_dim]."""
+
+
+class Slab:
+    """Room for keys and values; what stands before ``used`` never changes.
+
+    Args:
+        geometry: sizes of the network.
     """
 
-    __slots__ = ("__weakref__", "capacity", "keys", "used", "values")
+    __slots__ = ("__weakref__", "_geometry", "_keys", "_stored", "_values", "holder", "used")
 
-    def __init__(self, geometry: Geometry, capacity: int) -> None:
-        self.keys = geometry.keys(capacity)
-        self.values = geometry.values(capacity)
-        self.capacity = capacity
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self._keys = geometry.keys(0)
+        self._values = geometry.values(0)
+        self._stored = 0
         self.used = 0
+        """Positions taken, wherever they stand."""
+        self.holder: Holder | None = None
+        """Who has all of them, if the slab has not."""
+
+    @property
+    def capacity(self) -> int:
+        """Positions there is room for without making more."""
+        return int(self._keys.shape[-1])
+
+    def read(self, start: int, end: int) -> tuple[State, State]:
+        """Keys [layers, heads, head_dim, tokens] and values [layers, heads, tokens, head_dim] of some positions."""
+        if end > self._stored:
+            self.settle()
+        return self._keys[..., start:end], self._values[..., start:end, :]
+
+    def settle(self) -> None:
+        """Bring home what the holder has alone, and let go of it."""
+        holder, self.holder = self.holder, None
+        if holder is not None and self._stored < self.used:
+            some = slice(self._stored, self.used)
+            self._store(holder.keys[..., some], holder.values[..., some, :])
+
+    def append(self, keys: State, values: State) -> None:
+        """Take in keys [layers, heads, head_dim, tokens] and values [layers, heads, tokens, head_dim], and keep them here."""
+        self.settle()
+        self._store(keys, values)
+        self.used = self._stored
+
+    def _store(self, keys: State, values: State) -> None:
+        start, end = self._stored, self._stored + keys.shape[-1]
+        if end > self.capacity:
+            self._grow(end)
+        self._keys[..., start:end] = keys
+        self._values[..., start:end, :] = values
+        self._stored = end
+
+    def _grow(self, end: int) -> None:
+        capacity = _FIRST_POSITIONS
+        while capacity < end:
+            capacity *= 2
+        capacity = min(capacity, self._geometry.max_positions)
+        keys, values, some = self._geometry.keys(capacity), self._geometry.values(capacity), self._stored
+        keys[..., :some] = self._keys[..., :some]
+        values[..., :some, :] = self._values[..., :some, :]
+        self._keys, self._values = keys, values
 
 
 class KeyValueCache:
@@ -85,29 +146,21 @@ class KeyValueCache:
         """A new cache of the same sizes that remembers nothing."""
         return KeyValueCache(self._geometry)
 
-    def append(self, keys: State, values: State) -> None:
-        """Remember more tokens.
+    def claim(self, tokens: int) -> Slab:
+        """Lengthen by ``tokens``; the slab at whose end these are, for the caller to take them in.
 
-        Args:
-            keys: [layers, heads, head_dim, tokens].
-            values: [layers, heads, tokens, head_dim].
+        It is a new one, with nothing in it yet, if the last one's end is taken.
         """
-        end = self.length + keys.shape[3]
-        assert end <= self._geometry.max_positions
-        slab = self.slab
-        if slab is None or slab.used != self.length or slab.capacity < end:
-            slab = self._move(end)
-        slab.keys[..., self.length : end] = keys
-        slab.values[..., self.length : end, :] = values
-        slab.used = self.length = end
+        assert self.length + tokens <= self._geometry.max_positions
+        if self.slab is None or self.slab.used != self.length:
+            self.slab = Slab(self._geometry)
+        self.length += tokens
+        return self.slab
 
-    def _move(self, end: int) -> Slab:
-        capacity = _FIRST_POSITIONS
-        while capacity < end:
-            capacity *= 2
-        slab = Slab(self._geometry, min(capacity, self._geometry.max_positions))
-        if self.slab is not None:
-            slab.keys[..., : self.length] = self.slab.keys[..., : self.length]
-            slab.values[..., : self.length, :] = self.slab.values[..., : self.length, :]
-        self.slab = slab
-        return slab
+    def append(self, keys: NewState, values: NewState) -> None:
+        """Remember more tokens, at home."""
+        before, length = self.slab, self.length
+        slab = self.claim(keys.shape[1])
+        if before is not None and slab is not before:
+            slab.append(*before.read(0, length))
+        slab.append(keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3))

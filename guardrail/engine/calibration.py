@@ -28,8 +28,9 @@ class Calibration:
         self._offsets: dict[Role, NDArray[np.float32]] = {}
         for role in pack.judged:
             lines = [pack.calibration[role][category] for category in pack.categories]
-            self._scales[role] = np.array([line.scale for line in lines], np.float32)
-            self._offsets[role] = np.array([line.offset for line in lines], np.float32)
+            # Halved, as the tangent below wants them; halving a float is exact.
+            self._scales[role] = np.array([line.scale / 2 for line in lines], np.float32)
+            self._offsets[role] = np.array([line.offset / 2 for line in lines], np.float32)
 
     def scores(self, role: Role, logits: NDArray[np.float32]) -> Sequence[Mapping[str, float]]:
         """Risk scores of consecutive tokens or windows.
@@ -41,7 +42,10 @@ class Calibration:
         Returns:
             One mapping a row, every category to its score in [0, 1].
         """
-        line = self._scales[role] * logits + self._offsets[role]
-        # The hyperbolic tangent's form of the sigmoid does not overflow.
-        scores = 0.5 * (1.0 + np.tanh(0.5 * line))
+        # The hyperbolic tangent's form of the sigmoid does not overflow. In place: this is done a word at a time.
+        scores = self._scales[role] * logits
+        scores += self._offsets[role]
+        np.tanh(scores, out=scores)
+        scores *= 0.5
+        scores += 0.5
         return [dict(zip(self._categories, row, strict=True)) for row in scores.tolist()]

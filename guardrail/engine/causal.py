@@ -212,8 +212,10 @@ class CausalLane(PackLane):
         judging = [index for index, spans in enumerate(shown.spans) if spans]
         scores: list[TokenScore] = []
         if head is not None and judging:
-            wanted = logits[:, head][[before + index for index in judging]]
-            scores = await self._calibrate(role, [shown.spans[index] for index in judging], wanted)
+            wanted, spans = logits[before:, head], shown.spans
+            if len(judging) < len(spans):
+                wanted, spans = wanted[judging], [spans[index] for index in judging]
+            scores = await self._calibrate(role, spans, wanted)
         shown.cache, shown.window = job.cache, window
         shown.unfed, shown.ids, shown.spans = [], [], []
         return scores

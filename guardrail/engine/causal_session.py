@@ -14,22 +14,29 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from guardrail.engine.cache import Geometry, State
+from guardrail.engine.cache import Geometry, NewState, State
+from guardrail.engine.layout import layout
 from guardrail.engine.manifest_causal import CausalPack
 from guardrail.engine.session import OnnxSession, ProviderChoice
 
 _OUTPUTS = ("logits", "new_keys", "new_values")
+_FLAT = ("input_ids", "position_ids", "slots", "places", "past_length")
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
 
 
 @dataclass(frozen=True, slots=True)
 class StepInput:
-    """One step of B rows with at most T new tokens and P past positions each."""
+    """One step of N new tokens in B rows, at most T of one row, with P past positions each."""
 
     input_ids: NDArray[np.int64]
-    """[B, T]; rows with fewer tokens are padded on the right, harmless because nothing looks right."""
+    """[N]; one row's tokens after the other's, rows in any order (``layout``)."""
     position_ids: NDArray[np.int64]
-    """[B, T]."""
+    """[N]."""
+    slots: NDArray[np.int64]
+    """[B, T]; which of the N tokens stands there. Rows with fewer than T are padded on the right with any of them,
+    harmless because nothing looks right."""
+    places: NDArray[np.int64]
+    """[N]; where in ``slots``, flattened, each token stands."""
     past_length: NDArray[np.int64]
     """[B]; how many of the P past positions of a row are valid."""
     past_keys: Sequence[State]
@@ -43,11 +50,11 @@ class StepOutput:
     """What a step gives."""
 
     logits: NDArray[np.float32]
-    """[B, T, network heads, categories], raw."""
-    new_keys: State
-    """[layers, B, heads, head_dim, T]."""
-    new_values: State
-    """[layers, B, heads, T, head_dim]."""
+    """[N, network heads, categories], raw."""
+    new_keys: NewState
+    """[layers, N, heads, head_dim]."""
+    new_values: NewState
+    """[layers, N, heads, head_dim]."""
 
 
 class Network(Protocol):
@@ -77,7 +84,7 @@ class CausalSession(OnnxSession):
         super().__init__(pack, provider=provider, intra_op_threads=intra_op_threads)
         self._keys = [f"past_keys.{layer}" for layer in range(pack.layers)]
         self._values = [f"past_values.{layer}" for layer in range(pack.layers)]
-        self.check_names(("input_ids", "position_ids", "past_length", *self._keys, *self._values), _OUTPUTS)
+        self.check_names((*_FLAT, *self._keys, *self._values), _OUTPUTS)
         heads = 1 + max(entry.head for entry in pack.roles.values() if entry.head is not None)
         for entry, axis, size in (
             *(
@@ -91,8 +98,8 @@ class CausalSession(OnnxSession):
                 for axis, size in ((1, pack.heads), (3, pack.head_dim))
             ),
             ("new_keys", 0, pack.layers),
-            ("logits", 2, heads),
-            ("logits", 3, len(pack.categories)),
+            ("logits", 1, heads),
+            ("logits", 2, len(pack.categories)),
         ):
             self.check_axis(entry, axis, size)
         self.geometry = Geometry(pack.layers, pack.heads, pack.head_dim, pack.max_positions, self._dtype())
@@ -113,9 +120,7 @@ class CausalSession(OnnxSession):
         logits, keys, values = self._session.run(
             _OUTPUTS,
             {
-                "input_ids": step.input_ids,
-                "position_ids": step.position_ids,
-                "past_length": step.past_length,
+                **{name: getattr(step, name) for name in _FLAT},
                 **dict(zip(self._keys, step.past_keys, strict=True)),
                 **dict(zip(self._values, step.past_values, strict=True)),
             },
@@ -125,6 +130,16 @@ class CausalSession(OnnxSession):
     def warm_up(self) -> None:
         """Compute the shapes that will come first, so that the first stream does not pay for them."""
         for rows, tokens, past in ((1, 1, 1), (1, 2, 64), (4, 8, 64), (1, 64, 1)):
-            ids = np.zeros((rows, tokens), np.int64)
+            laid = layout([tokens] * rows, range(rows))
             keys, values = self.geometry.keys(past, rows), self.geometry.values(past, rows)
-            self.run(StepInput(ids, ids, np.full(rows, past, np.int64), list(keys), list(values)))
+            self.run(
+                StepInput(
+                    np.zeros_like(laid.places),
+                    laid.columns,
+                    laid.slots,
+                    laid.places,
+                    np.full(rows, past),
+                    list(keys),
+                    list(values),
+                )
+            )

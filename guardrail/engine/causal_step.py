@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from guardrail.engine.anchoring import Pass
 from guardrail.engine.batcher import Slice
-from guardrail.engine.cache import Geometry, KeyValueCache, State
+from guardrail.engine.cache import Geometry, KeyValueCache, NewState
 from guardrail.engine.causal_session import Network, StepInput
 from guardrail.engine.job import Job
-from guardrail.engine.seating import Seating
+from guardrail.engine.layout import layout
+from guardrail.engine.seating import Row, Seating
 
 Logits = NDArray[np.float32]
 
@@ -55,7 +56,7 @@ class CausalJob(Job[Logits]):
 
     def result(self) -> Logits:
         """Logits of the wanted ids."""
-        return np.concatenate(self._logits)
+        return self._logits[0] if len(self._logits) == 1 else np.concatenate(self._logits)
 
     # What follows is called on the runner's thread.
 
@@ -65,8 +66,15 @@ class CausalJob(Job[Logits]):
             self.cache = self.cache.emptied()
         return self._passes[0].ids[self._fed : self._fed + tokens]
 
-    def advance(self, logits: Logits, keys: State, values: State) -> bool:
-        """Take in what a step gave for the ids handed out last; True when that was the last of it."""
+    def advance(self, logits: Logits, row: Row, keys: NewState, values: NewState) -> bool:
+        """Take in what a step gave for the ids handed out last; True when that was the last of it.
+
+        Args:
+            logits: [tokens, network heads, categories].
+            row: where the lane's past stood in that step.
+            keys: [layers, tokens, heads, head_dim].
+            values: of the same shape.
+        """
         tokens = logits.shape[0]
         current = self._passes[0]
         unwanted = max(0, current.scored_from - self._fed)
@@ -75,7 +83,7 @@ class CausalJob(Job[Logits]):
         self._fed += tokens
         self.tokens_left -= tokens
         if not (self._tentative and self.tokens_left == 0):
-            self.cache.append(keys, values)
+            row.keep(self.cache, keys, values)
         if self._fed == len(current.ids):
             self._passes.popleft()
             self._fed = 0
@@ -95,23 +103,35 @@ class CausalStep:
         self._seating = Seating(geometry)
 
     def compute(self, slices: Sequence[Slice[CausalJob]]) -> list[bool]:
-        """Feed the slices, one row each; which of their jobs are complete now. Blocks."""
-        rows, longest = len(slices), max(each.tokens for each in slices)
-        ids = [each.work.next_ids(each.tokens) for each in slices]
+        """Feed the slices, one row each; which of their jobs are complete now. Blocks.
+
+        Their tokens stand one after the other, so that nothing is computed for a row that has fewer than another.
+        """
+        sizes = [each.tokens for each in slices]
+        ids = [token for each in slices for token in each.work.next_ids(each.tokens)]
+        lengths = np.array([each.work.cache.length for each in slices], np.int64)
         past = self._seating.seat([each.work.cache for each in slices])
-        input_ids = np.zeros((rows, longest), np.int64)
-        position_ids = np.zeros((rows, longest), np.int64)
-        past_length = np.zeros(rows, np.int64)
-        for row, each, own in zip(past.seats, slices, ids, strict=True):
-            past_length[row] = begin = each.work.cache.length
-            input_ids[row, : each.tokens] = own
-            position_ids[row, : each.tokens] = np.arange(begin, begin + each.tokens)
-        output = self._network.run(StepInput(input_ids, position_ids, past_length, past.keys, past.values))
+        laid = layout(sizes, past.seats)
+        past_length = np.empty_like(lengths)
+        past_length[past.seats] = lengths
+        output = self._network.run(
+            StepInput(
+                np.array(ids, np.int64),
+                np.repeat(lengths, sizes) + laid.columns,
+                laid.slots,
+                laid.places,
+                past_length,
+                past.keys,
+                past.values,
+            )
+        )
+        begins, ends = laid.begins.tolist(), laid.ends.tolist()
         return [
             each.work.advance(
-                output.logits[row, : each.tokens],
-                output.new_keys[:, row, ..., : each.tokens],
-                output.new_values[:, row, :, : each.tokens],
+                output.logits[begin:end],
+                row,
+                output.new_keys[:, begin:end],
+                output.new_values[:, begin:end],
             )
-            for row, each in zip(past.seats, slices, strict=True)
+            for each, row, begin, end in zip(slices, past.rows, begins, ends, strict=True)
         ]

@@ -46,7 +46,7 @@ class RunnerCounts:
     tokens: int = 0
     """Tokens fed."""
     padded_tokens: int = 0
-    """Tokens computed: rows times longest row."""
+    """Places that attention computed: rows times longest row."""
     jobs_done: int = 0
     jobs_dropped: int = 0
     """Cancelled while they waited."""

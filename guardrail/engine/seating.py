@@ -1,9 +1,9 @@
 """Puts the caches of a step's rows side by side, as the network wants them, copying as little as it can.
 
-The arrays of a step are kept for the next: a lane that was in the last step finds all but its newest tokens
-already there. A *seat* is a row of these arrays. Who takes part keeps the seat it has if it is among the
-first ``n``; the others get what is free. Streams that run side by side thus keep their seats, and a step
-copies one token a lane, not the whole past.
+The arrays of a step are kept for the next: a lane that was in the last step finds its past there, and what the
+step gave is written where the next will look for it. A *seat* is a row of these arrays. Who takes part keeps the
+seat it has if it is among the first ``n``; the others get what is free. Streams that run side by side thus keep
+their seats, and a step writes one token a lane, once.
 
 The positions are rounded up, so that the arrays change their shape, and everybody is seated anew, once in 64
 tokens. Arrays of the last few shapes are kept: a prompt's step between two steps of long lanes must not unseat
@@ -16,12 +16,68 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from guardrail.engine.cache import Geometry, KeyValueCache, Slab, State
+from guardrail.engine.cache import Geometry, KeyValueCache, NewState, Slab, State
 
 _POSITIONS = 64
 """Positions are rounded up to a multiple of this."""
 _ROOMS = 3
 """Shapes kept: of long lanes, of prompts, and of the one that long lanes grow into."""
+
+
+class Row:
+    """A seat: what a slab's first positions are, as the network reads them.
+
+    Args:
+        keys: [layers, heads, head_dim, positions], a view.
+        values: [layers, heads, positions, head_dim], a view.
+    """
+
+    def __init__(self, keys: State, values: State) -> None:
+        self.keys = keys
+        self.values = values
+        self._slab: weakref.ref[Slab] | None = None
+        self._filled = 0
+
+    @property
+    def slab(self) -> Slab | None:
+        """Whose past stands here; None once that is gone."""
+        return self._slab() if self._slab is not None else None
+
+    def fill(self, cache: KeyValueCache) -> None:
+        """Bring in what ``cache`` remembers, as far as it does not stand here."""
+        slab, end = cache.slab, cache.length
+        if slab is None:
+            return
+        if self.slab is not slab:
+            self._hold(slab, 0)
+        start = self._filled
+        if start < end:
+            self.keys[..., start:end], self.values[..., start:end, :] = slab.read(start, end)
+            self._filled = end
+
+    def keep(self, cache: KeyValueCache, keys: NewState, values: NewState) -> None:
+        """Let ``cache``, whose past stands here, remember what a step gave for it."""
+        start, end = cache.length, cache.length + keys.shape[1]
+        if end > self.keys.shape[-1]:
+            cache.append(keys, values)
+            return
+        slab = cache.claim(end - start)
+        if self.slab is not slab:
+            self._hold(slab, start)
+        self.keys[..., start:end] = keys.transpose(0, 2, 3, 1)
+        self.values[..., start:end, :] = values.transpose(0, 2, 1, 3)
+        self._filled = slab.used = end
+        slab.holder = self
+
+    def leave(self) -> None:
+        """Whoever sits here takes home what stands nowhere else."""
+        slab = self.slab
+        if slab is not None and slab.holder is self:
+            slab.settle()
+
+    def _hold(self, slab: Slab, filled: int) -> None:
+        self.leave()
+        self._slab, self._filled = weakref.ref(slab), filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +86,8 @@ class Past:
 
     seats: list[int]
     """Which row each cache stands in: 0 to n - 1 in some order."""
+    rows: list[Row]
+    """Each cache's row."""
     keys: list[State]
     """A layer's keys, [n, heads, head_dim, positions], for each layer."""
     values: list[State]
@@ -51,56 +109,47 @@ class Seating:
         """The past of ``caches``, side by side."""
         room = self._room(len(caches), max(cache.length for cache in caches))
         seats = room.assign(caches)
-        for seat, cache in zip(seats, caches, strict=True):
-            room.fill(seat, cache)
-        rows, layers = slice(len(caches)), range(self._geometry.layers)
+        rows = [room.rows[seat] for seat in seats]
+        for row, cache in zip(rows, caches, strict=True):
+            row.fill(cache)
+        count, layers = slice(len(caches)), range(self._geometry.layers)
         return Past(
             seats,
-            [room.keys[layer, rows] for layer in layers],
-            [room.values[layer, rows] for layer in layers],
+            rows,
+            [room.keys[layer, count] for layer in layers],
+            [room.values[layer, count] for layer in layers],
         )
 
     def _room(self, rows: int, positions: int) -> _Room:
         # At least one position: an empty axis is no sum of nothing to every kernel of the runtime.
         positions = min(-(-max(positions, 1) // _POSITIONS) * _POSITIONS, self._geometry.max_positions)
         room = self._rooms.pop(positions, None)
-        if room is None or room.rows < rows:
+        if room is None or len(room.rows) < rows:
+            if room is not None:
+                room.empty()
             room = _Room(self._geometry, rows, positions)
         self._rooms[positions] = room
         if len(self._rooms) > _ROOMS:
-            del self._rooms[next(iter(self._rooms))]
+            self._rooms.pop(next(iter(self._rooms))).empty()
         return room
 
 
 class _Room:
-    """Arrays of one shape, and whose past stands in each of their rows."""
+    """Arrays of one shape, row by row."""
 
     def __init__(self, geometry: Geometry, rows: int, positions: int) -> None:
-        self.rows = rows
         self.keys = geometry.keys(positions, rows)
         self.values = geometry.values(positions, rows)
-        self._slabs: list[weakref.ref[Slab] | None] = [None] * rows
-        self._filled = [0] * rows
+        self.rows = [Row(self.keys[:, seat], self.values[:, seat]) for seat in range(rows)]
 
     def assign(self, caches: Sequence[KeyValueCache]) -> list[int]:
         """A seat for each, the one it has if that will do."""
-        taken_by = {
-            id(slab): seat for seat, ref in enumerate(self._slabs[: len(caches)]) if ref and (slab := ref())
-        }
+        taken_by = {id(slab): seat for seat, row in enumerate(self.rows[: len(caches)]) if (slab := row.slab)}
         found: list[int | None] = [taken_by.pop(id(cache.slab), None) for cache in caches]
         free = iter(sorted(set(range(len(caches))).difference(seat for seat in found if seat is not None)))
         return [next(free) if seat is None else seat for seat in found]
 
-    def fill(self, seat: int, cache: KeyValueCache) -> None:
-        """Bring what ``cache`` remembers into its row, as far as it does not stand there."""
-        slab, end = cache.slab, cache.length
-        if slab is None:
-            return
-        held = self._slabs[seat]
-        if held is None or held() is not slab:
-            self._slabs[seat], self._filled[seat] = weakref.ref(slab), 0
-        start = self._filled[seat]
-        if start < end:
-            self.keys[:, seat, ..., start:end] = slab.keys[..., start:end]
-            self.values[:, seat, :, start:end] = slab.values[..., start:end, :]
-            self._filled[seat] = end
+    def empty(self) -> None:
+        """Send everybody home."""
+        for row in self.rows:
+            row.leave()

@@ -10,15 +10,15 @@ SIZES = Geometry(layers=2, heads=3, head_dim=2, max_positions=100, dtype=np.dtyp
 
 
 def some(tokens, seed=0):
-    """Keys and values of ``tokens`` tokens."""
-    keys = np.random.default_rng(seed).integers(-99, 100, (2, 3, 2, tokens), np.int8)
-    return keys, -keys.swapaxes(-1, -2)
+    """New keys and values of ``tokens`` tokens, as a step gives them."""
+    keys = np.random.default_rng(seed).integers(-99, 100, (2, tokens, 3, 2), np.int8)
+    return keys, -keys
 
 
 def content(cache):
-    """The keys a cache remembers, [layers, heads, head_dim, length]; its values have been compared with them."""
+    """The keys a cache remembers, [layers, length, heads, head_dim]; its values have been compared with them."""
     if cache.length == 0:
         return some(0)[0]
-    keys, values = cache.slab.keys[..., : cache.length], cache.slab.values[..., : cache.length, :]
+    keys, values = cache.slab.read(0, cache.length)
     assert (keys == -values.swapaxes(-1, -2)).all()
-    return keys
+    return keys.transpose(0, 3, 1, 2)

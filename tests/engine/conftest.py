@@ -45,20 +45,20 @@ class ToyNetwork:
         assert self.gate.wait(10)
         if self.broken:
             raise RuntimeError("toy network is broken")
-        rows, tokens = step.input_ids.shape
-        self.shapes.append((rows, tokens))
+        self.shapes.append(step.slots.shape)
         own = np.stack([step.input_ids, step.position_ids], axis=-1).astype(np.float32)
-        new_values = np.broadcast_to(-own[None, :, None], (2, rows, 1, tokens, 2)).copy()
-        logits = np.zeros((rows, tokens, 2, len(CATEGORIES)), np.float32)
-        for row in range(rows):
-            length = step.past_length[row]
-            seen = np.concatenate([step.past_keys[1][row, 0, :, :length].T, own[row]])
-            values = np.concatenate([step.past_values[0][row, 0, :length], -own[row]])
+        assert (step.slots.reshape(-1)[step.places] == np.arange(len(own))).all()
+        new_keys = np.broadcast_to(own[None, :, None], (2, len(own), 1, 2)).copy()
+        logits = np.zeros((len(own), 2, len(CATEGORIES)), np.float32)
+        for row, length in enumerate(step.past_length):
+            tokens = np.flatnonzero(step.places // step.slots.shape[1] == row)
+            seen = np.concatenate([step.past_keys[1][row, 0, :, :length].T, own[tokens]])
+            values = np.concatenate([step.past_values[0][row, 0, :length], -own[tokens]])
             assert (seen == -values).all()
             checksums = np.cumsum((seen[:, 0].astype(np.int64) + 7) * (seen[:, 1].astype(np.int64) + 3))
-            for token, checksum in enumerate(checksums[step.past_length[row] :]):
-                logits[row, token] = [[checksum % 101, checksum % 103], [checksum % 107, checksum % 109]]
-        return StepOutput(logits, -new_values.swapaxes(-1, -2), new_values)
+            for token, checksum in zip(tokens, checksums[length:], strict=True):
+                logits[token] = [[checksum % 101, checksum % 103], [checksum % 107, checksum % 109]]
+        return StepOutput(logits, new_keys, -new_keys)
 
 
 def write_toy_pack(directory: Path, tokenizer=None, /, **changes) -> Path:

@@ -350,7 +350,8 @@ async def test_a_long_prompt_does_not_stall_the_others(make_scorer, toy_network)
         long = group.create_task(prompt.extend("cat " * 2000))
         await entered(toy_network)
         word = group.create_task(live.extend("the"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it submits
+        await asyncio.sleep(0)  # what was submitted in that turn is let in
         toy_network.gate.set()
         await word
     assert toy_network.shapes[:2] == [(1, 64), (1, 3)]

@@ -36,7 +36,8 @@ class Listening(ToyNetwork):
     def run(self, step: StepInput) -> StepOutput:
         for row, length in enumerate(step.past_length):
             past = step.past_keys[0][row, 0, 0, :length].astype(int)
-            self.seen.append([*past, *step.input_ids[row]])
+            places = step.places // step.slots.shape[1]
+            self.seen.append([*past, *step.input_ids[places == row]])
         return super().run(step)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from guardrail.engine import cuda
 from guardrail.engine.causal_session import CausalSession, StepInput
+from guardrail.engine.layout import layout
 from guardrail.engine.pack import load_pack
 from guardrail.errors import PackError
 
@@ -24,20 +25,27 @@ def session(pack):
 
 
 def step(session, ids, past=None, past_length=None):
-    ids = np.array(ids, np.int64)
-    rows, tokens = ids.shape
-    past_length = np.zeros(rows, np.int64) if past_length is None else np.array(past_length, np.int64)
-    keys, values = past or (session.geometry.keys(1, rows), session.geometry.values(1, rows))
-    return StepInput(ids, past_length[:, None] + np.arange(tokens), past_length, list(keys), list(values))
+    laid = layout([len(own) for own in ids], range(len(ids)))
+    past_length = np.array(past_length or [0] * len(ids), np.int64)
+    positions = np.repeat(past_length, laid.ends - laid.begins) + laid.columns
+    keys, values = past or (session.geometry.keys(1, len(ids)), session.geometry.values(1, len(ids)))
+    return StepInput(
+        np.concatenate([np.array(own, np.int64) for own in ids]),
+        positions,
+        laid.slots,
+        laid.places,
+        past_length,
+        list(keys),
+        list(values),
+    )
 
 
 def test_shapes_are_the_manifests(pack, session):
-    output = session.run(step(session, [[101, 2, 1996], [101, 2, 4937]]))
+    output = session.run(step(session, [[101, 2, 1996], [101, 2]]))
 
     heads = 1 + max(entry.head for entry in pack.roles.values() if entry.head is not None)
-    assert output.logits.shape == (2, 3, heads, len(pack.categories))
-    assert output.new_keys.shape == (pack.layers, 2, pack.heads, pack.head_dim, 3)
-    assert output.new_values.shape == (pack.layers, 2, pack.heads, 3, pack.head_dim)
+    assert output.logits.shape == (5, heads, len(pack.categories))
+    assert output.new_keys.shape == output.new_values.shape == (pack.layers, 5, pack.heads, pack.head_dim)
     assert output.new_keys.dtype == output.new_values.dtype == session.geometry.dtype
     assert np.isfinite(output.logits).all()
 
@@ -47,17 +55,20 @@ def test_padding_of_past_and_tokens_changes_nothing_at_all(session):
     first = session.run(step(session, [prefix]))
     whole = session.run(step(session, [prefix + word]))
 
-    # The row stands beside another, its past padded with large numbers, its tokens with others.
+    # The row stands beside a longer one, its past padded with large numbers.
     past = session.geometry.keys(40, 2), session.geometry.values(40, 2)
     for state in past:
         state[...] = 60
-    past[0][:, 0, ..., : len(prefix)] = first.new_keys[:, 0]
-    past[1][:, 0, :, : len(prefix)] = first.new_values[:, 0]
-    output = session.run(step(session, [[*word, 999], [5, 6, 7]], past, [len(prefix), 40]))
+    past[0][:, 0, ..., : len(prefix)] = first.new_keys.transpose(0, 2, 3, 1)
+    past[1][:, 0, :, : len(prefix)] = first.new_values.transpose(0, 2, 1, 3)
+    output = session.run(step(session, [word, [5, 6, 7]], past, [len(prefix), 40]))
 
-    np.testing.assert_array_equal(output.logits[0, :2], whole.logits[0, -2:])
-    np.testing.assert_array_equal(output.new_keys[:, 0, ..., :2], whole.new_keys[:, 0, ..., -2:])
-    np.testing.assert_array_equal(output.new_values[:, 0, :, :2], whole.new_values[:, 0, :, -2:])
+    for given, expected in (
+        (output.logits[:2], whole.logits[-2:]),
+        (output.new_keys[:, :2], whole.new_keys[:, -2:]),
+    ):
+        np.testing.assert_array_equal(given, expected)
+    np.testing.assert_array_equal(output.new_values[:, :2], whole.new_values[:, -2:])
 
 
 def test_warm_up_runs(session):

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 
+from guardrail.core.verdicts import Role
 from guardrail.engine import runner as runner_module
 from guardrail.engine.anchoring import Pass
 from guardrail.engine.batcher import BatchLimits
@@ -56,6 +57,51 @@ async def test_logits_come_back_and_the_cache_has_grown(runner, make_job):
     assert job.cache.length == 3
     assert runner.counts.tokens == 3
     assert runner.queued_tokens == 0
+
+
+async def test_what_one_turn_of_the_loop_submits_shares_a_step(runner, make_job, toy_network):
+    jobs = [make_job(11, number) for number in range(3)]
+    for job in jobs:
+        runner.submit(job)
+    await results(jobs)
+
+    assert toy_network.shapes == [(3, 2)]
+
+
+async def test_streams_in_lockstep_stay_so(make_scorer, toy_network):
+    scorer = make_scorer(toy_network)
+
+    async def stream():
+        lane = scorer.open()
+        lane.begin_turn(Role.USER)
+        for _ in range(12):
+            assert len(await lane.extend(" the")) == 1
+
+    await asyncio.gather(*(stream() for _ in range(5)))
+
+    assert [rows for rows, _ in toy_network.shapes] == [5] * 12
+
+
+async def test_what_waits_at_the_door_of_a_closing_engine_is_done(runner, make_job):
+    job = make_job(11, 12)
+    runner.submit(job)
+    runner.close()  # before the loop has had a turn
+
+    assert (await job.future).shape == (2, 2, 2)
+
+
+async def test_a_loop_that_is_gone_is_not_waited_for(runner, make_job, toy_network):
+    toy_network.gate.clear()
+
+    async def submit():
+        runner.submit(make_job(11))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(toy_network.entered.acquire, timeout=10)
+
+    await asyncio.to_thread(asyncio.run, submit())
+    toy_network.gate.set()
+
+    assert (await run(runner, make_job(12))).shape == (1, 2, 2)
 
 
 async def test_a_tentative_job_need_not_be_remembered(runner, make_job):

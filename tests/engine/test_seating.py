@@ -35,7 +35,7 @@ def assert_seated(past, caches):
         assert values.flags.c_contiguous
         for seat, cache in zip(past.seats, caches, strict=True):
             assert cache.length <= positions
-            expected = content(cache)[layer]
+            expected = content(cache)[layer].transpose(1, 2, 0)
             np.testing.assert_array_equal(keys[seat, ..., : cache.length], expected)
             np.testing.assert_array_equal(values[seat, :, : cache.length], -expected.swapaxes(-1, -2))
 
@@ -92,7 +92,7 @@ def test_arrays_of_few_shapes_are_kept():
     seating = Seating(Geometry(layers=1, heads=1, head_dim=1, max_positions=6400, dtype=np.dtype(np.int8)))
     for length in range(64, 6400, 64):
         cache = KeyValueCache(seating._geometry)
-        cache.append(np.ones((1, 1, 1, length), np.int8), np.ones((1, 1, length, 1), np.int8))
+        cache.append(*[np.ones((1, length, 1, 1), np.int8)] * 2)
         seating.seat([cache])
     assert len(seating._rooms) < 5
 
@@ -121,19 +121,94 @@ def test_a_departed_lane_is_not_taken_for_a_new_one():
         gc.collect()
 
 
+def test_what_a_step_gave_is_written_once_and_brought_home_when_the_seat_is_wanted():
+    seating = Seating(SIZES)
+    (first,) = filled(5)
+    past = seating.seat([first])
+    past.rows[0].keep(first, *some(3, seed=1))
+    slab = first.slab
+
+    assert (slab.used, slab.holder) == (8, past.rows[0])
+    (other,) = filled(2)
+    assert_seated(seating.seat([other]), [other])
+    assert slab.holder is None
+    np.testing.assert_array_equal(content(first)[:, 5:], some(3, seed=1)[0])
+
+
+def test_what_a_row_is_too_short_for_is_kept_at_home():
+    seating = Seating(SIZES)
+    (cache,) = filled(62)
+    past = seating.seat([cache])
+    past.rows[0].keep(cache, *some(2, seed=1))
+    past.rows[0].keep(cache, *some(3, seed=2))
+
+    assert (cache.length, cache.slab.holder) == (67, None)
+    np.testing.assert_array_equal(content(cache)[:, 62:64], some(2, seed=1)[0])
+    np.testing.assert_array_equal(content(cache)[:, 64:], some(3, seed=2)[0])
+
+
+def test_a_fork_that_takes_over_a_row_leaves_the_other_what_stood_there():
+    seating = Seating(SIZES)
+    (cache,) = filled(0)
+    row = seating.seat([cache]).rows[0]
+    row.keep(cache, *some(4))
+    shorter = cache.fork()
+    shorter.length = 2
+    row = seating.seat([shorter]).rows[0]
+    row.keep(shorter, *some(3, seed=7))
+
+    np.testing.assert_array_equal(content(cache), some(4)[0])
+    np.testing.assert_array_equal(
+        content(shorter), np.concatenate([some(4)[0][:, :2], some(3, seed=7)[0]], 1)
+    )
+
+
+def test_a_room_that_is_given_up_sends_everybody_home():
+    seating = Seating(SIZES)
+    caches = filled(5, 6)
+    for row, cache in zip(seating.seat(caches).rows, caches, strict=True):
+        row.keep(cache, *some(1))
+    more = filled(1, 2, 3)  # of the same shape, but more rows than there are
+    assert_seated(seating.seat(more), more)
+
+    assert [cache.slab.holder for cache in caches] == [None, None]
+    assert [cache.length for cache in caches] == [6, 7]
+    for cache in caches:
+        np.testing.assert_array_equal(content(cache)[:, -1:], some(1)[0])
+
+
 @given(st.data())
 def test_any_order_of_steps_shows_everyone_their_own_past(data):
     seating = Seating(SIZES)
     caches = filled(0, 3, 30)
+    expected = [content(cache) for cache in caches]
     for number in range(data.draw(st.integers(1, 8))):
         chosen = data.draw(st.lists(st.sampled_from(range(len(caches))), min_size=1, unique=True))
         taken = [caches[which] for which in chosen]
-        assert_seated(seating.seat(taken), taken)
-        for which in chosen:
-            match data.draw(st.sampled_from(["append", "fork", "replace", "rest"])):
+        past = seating.seat(taken)
+        for which, seat in zip(chosen, past.seats, strict=True):
+            length = caches[which].length
+            assert len(expected[which][0]) == length
+            keys = past.keys[1][seat, ..., :length].transpose(2, 0, 1)
+            np.testing.assert_array_equal(keys, expected[which][1])
+            np.testing.assert_array_equal(past.values[1][seat, :, :length].swapaxes(0, 1), -keys)
+        for which, row in zip(chosen, past.rows, strict=True):
+            new = some(data.draw(st.integers(1, 20)), number)
+            match data.draw(st.sampled_from(["keep", "keep", "append", "fork", "cut", "replace", "rest"])):
+                case "keep" if caches[which].length <= 80:
+                    row.keep(caches[which], *new)
+                    expected[which] = np.concatenate([expected[which], new[0]], axis=1)
                 case "append" if caches[which].length <= 80:
-                    caches[which].append(*some(data.draw(st.integers(1, 20)), number))
+                    caches[which].append(*new)
+                    expected[which] = np.concatenate([expected[which], new[0]], axis=1)
                 case "fork" if len(caches) < 7:
                     caches.append(caches[which].fork())
+                    expected.append(expected[which])
+                case "cut":
+                    caches[which] = caches[which].fork()
+                    caches[which].length //= 2
+                    expected[which] = expected[which][:, : caches[which].length]
                 case "replace":
-                    caches[which] = caches[which].emptied()
+                    caches[which], expected[which] = caches[which].emptied(), some(0)[0]
+    for cache, wanted in zip(caches, expected, strict=True):
+        np.testing.assert_array_equal(content(cache), wanted)

@@ -497,7 +497,8 @@ async def test_a_word_overtakes_a_long_text(make_scorer, network):
         group.create_task(prompt.extend("cat " * 60))
         await entered(network)
         group.create_task(live.extend("doom"))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it submits
+        await asyncio.sleep(0)  # what was submitted in that turn is let in
         network.gate.set()
 
     doom = scorer._parts.tokenizer.encode_run("doom").ids[0]

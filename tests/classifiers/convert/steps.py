@@ -6,6 +6,8 @@ import numpy as np
 import onnxruntime as ort
 import yaml
 
+from guardrail.engine.layout import layout
+
 
 class Steps:
     """The network of the pack in ``directory``."""
@@ -31,26 +33,30 @@ class Steps:
         logits = [[] for _ in texts]
         while any(done[row] < len(text) for row, text in enumerate(texts)):
             taken = [min(sizes(row, done[row]), len(text) - done[row]) for row, text in enumerate(texts)]
-            ids = np.zeros((rows, max(taken)), np.int64)
-            for row, count in enumerate(taken):
-                ids[row, :count] = texts[row][done[row] : done[row] + count]
+            fed = [row for row, count in enumerate(taken) if count]
+            laid = layout([taken[row] for row in fed], range(len(fed)))
+            parts = [texts[row][done[row] : done[row] + taken[row]] for row in fed]
             past = max(1, int(done.max()))
-            places = np.minimum(done[:, None] + np.arange(max(taken)), room - 1)
             found, new_keys, new_values = self.session.run(
                 ["logits", "new_keys", "new_values"],
                 {
-                    "input_ids": ids,
-                    "position_ids": places,
-                    "past_length": done,
-                    **{f"past_keys.{layer}": keys[layer, ..., :past] for layer in range(layers)},
-                    **{f"past_values.{layer}": values[layer, :, :, :past] for layer in range(layers)},
+                    "input_ids": np.concatenate(parts).astype(np.int64),
+                    "position_ids": np.concatenate(
+                        [np.arange(done[row], done[row] + taken[row]) for row in fed]
+                    ),
+                    "slots": laid.slots,
+                    "places": laid.places,
+                    "past_length": done[fed],
+                    **{f"past_keys.{layer}": keys[layer][fed][..., :past] for layer in range(layers)},
+                    **{f"past_values.{layer}": values[layer][fed][:, :, :past] for layer in range(layers)},
                 },
             )
-            for row, count in enumerate(taken):
-                logits[row].append(found[row, :count])
-                keys[:, row, ..., done[row] : done[row] + count] = new_keys[:, row, ..., :count]
-                values[:, row, :, done[row] : done[row] + count] = new_values[:, row, :, :count]
-                done[row] += count
+            for row, begin, end in zip(fed, laid.begins, laid.ends, strict=True):
+                some = slice(done[row], done[row] + taken[row])
+                logits[row].append(found[begin:end])
+                keys[:, row, ..., some] = new_keys[:, begin:end].transpose(0, 2, 3, 1)
+                values[:, row, :, some] = new_values[:, begin:end].transpose(0, 2, 1, 3)
+                done[row] = some.stop
         return [np.concatenate(parts) for parts in logits]
 
     def whole(self, ids):

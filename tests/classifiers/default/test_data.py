@@ -233,6 +233,13 @@ def test_a_splices_onset_is_the_first_token_of_what_is_harmful(encoder):
         assert span.target[VIOLENCE] == 1
 
 
+def test_of_a_harmful_answer_that_begins_well_a_splice_takes_what_is_harmful(encoder):
+    first = answer("Soups are warm. Salads are cold. Bread is in between them.", "Food?")
+    second = answer("I would not. Zap him.", "How?", {"violence": 2}) | {"onset": 12}
+    span = (example := splice(first, second, second, encoder, random.Random(1))).spans[-1]
+    assert example.ids[span.start + span.onset : span.end] == encoder.pieces("Zap him.")
+
+
 def test_a_splice_of_two_harmless_answers_has_no_onset(encoder):
     first, second = answer("Soups are warm. Salads are cold.", "Food?"), answer("Paris.", "Where?")
     span = splice(first, second, first, encoder, random.Random(1)).spans[-1]

@@ -17,11 +17,12 @@ from classifiers.default.architecture import Architecture
 from classifiers.default.export import export
 from classifiers.default.golden import TOLERANCE
 from classifiers.default.graph_float import FloatGraph
-from classifiers.default.graph_int8 import HIGHEST_STATE, Int8Graph, quantise
+from classifiers.default.graph_int8 import Int8Graph, quantise
 from classifiers.default.manifest import CUDA_MODEL, MODEL, OPSET, WEIGHTS, uncalibrated
 from classifiers.default.model import CausalClassifier
 from classifiers.default.parity import in_pieces, probability
-from classifiers.default.ranges import MARGIN, ranges
+from classifiers.default.ranges import ranges
+from classifiers.default.scales import HIGHEST_STATE, Scales
 from classifiers.default.scoring import PackModel
 from guardrail.engine.pack import load_pack
 
@@ -52,14 +53,18 @@ def texts():
     return [rng.integers(0, SMALL.vocabulary, size).tolist() for size in (1, 7, 23, 64)]
 
 
+def scales_of(network, texts):
+    return Scales(ranges(network, texts), network.arch)
+
+
 @pytest.fixture(scope="module")
 def graphs(network, texts, tmp_path_factory):
     """The network as graphs of each precision."""
     directory = tmp_path_factory.mktemp("graphs")
     found = {}
     for precision, graph in (
-        ("float", FloatGraph(network, rounded=False)),
-        ("int8", Int8Graph(network, ranges(network, texts))),
+        ("float", FloatGraph(network, None)),
+        ("int8", Int8Graph(network, scales_of(network, texts))),
     ):
         path = directory / f"{precision}.onnx"
         onnx.save(graph.build(), str(path))
@@ -70,7 +75,7 @@ def graphs(network, texts, tmp_path_factory):
 @pytest.fixture
 def own_texts(texts, monkeypatch):
     """Measure on texts that the small network has words for."""
-    monkeypatch.setattr(module, "sequences", lambda *_: texts)
+    monkeypatch.setattr(module, "measured_sequences", lambda _: texts)
 
 
 def torch_logits(network, ids):
@@ -115,7 +120,7 @@ def test_alone_is_the_same_as_in_a_batch(graphs, texts, precision):
     model = graphs[precision]
     together = model.whole(texts)
     for row, ids in enumerate(texts):
-        assert gap(precision, together[row, : len(ids)], model.whole([ids])[0]) == 0
+        assert gap(precision, together[row], model.whole([ids])[0]) == 0
 
 
 def test_weights_are_rounded_to_a_127th_of_their_rows_largest():
@@ -129,27 +134,37 @@ def test_weights_are_rounded_to_a_127th_of_their_rows_largest():
 
 def test_keys_and_values_use_what_was_measured_and_no_more(network, graphs, texts):
     model = graphs["int8"]
-    ids = np.array([texts[3]])
-    keys, values = model.geometry.keys(1, 1), model.geometry.values(1, 1)
-    _, *state = model.step(ids, np.arange(ids.shape[1])[None], np.zeros(1, np.int64), keys, values)
-    for part in state:
+    _, *state = model.step([texts[3]], [0], model.geometry.keys(1, 1), model.geometry.values(1, 1))
+    for (part,) in state:
         assert part.dtype == np.int8
-        assert np.abs(part).max() in range(int(HIGHEST_STATE / MARGIN) - 2, HIGHEST_STATE + 1)
+        assert np.abs(part).max() in range(HIGHEST_STATE - 1, HIGHEST_STATE + 1)
 
 
 def test_ranges_are_the_highest_over_all_texts(network, texts):
-    apart = [ranges(network, [ids]) for ids in texts]
-    assert np.array_equal(ranges(network, texts), np.max(apart, axis=0))
-    assert apart[0].shape == (SMALL.layers, 2, SMALL.hidden)
-    assert (apart[0] > 0).all()
+    together, apart = ranges(network, texts), [ranges(network, [ids]) for ids in texts]
+    sizes = {"states": (SMALL.layers, 3, SMALL.hidden), "inputs": (SMALL.layers, 2, SMALL.hidden)}
+    for name, shape in sizes.items():
+        each = [getattr(one, name) for one in apart]
+        assert np.array_equal(getattr(together, name), np.max(each, axis=0))
+        assert each[0].shape == shape
+        assert (each[0] > 0).all()
+
+
+def test_what_comes_in_is_measured_where_it_comes_in(network, texts):
+    with torch.no_grad():
+        hidden = network.embedding_norm(
+            network.words(torch.tensor([texts[2]])) + network.positions.weight[:23]
+        )
+    first = ranges(network, [texts[2]]).inputs[0, 0]
+    assert np.allclose(first, hidden[0].abs().amax(0).numpy(), rtol=1e-4)
 
 
 def test_operators_are_the_ones_stated(network, texts):
-    plain = FloatGraph(network, rounded=False).build()
+    plain = FloatGraph(network, None).build()
     onnx.checker.check_model(plain, full_check=True)
     assert [(entry.domain, entry.version) for entry in plain.opset_import] == [("", OPSET)]
     assert {node.domain for node in plain.graph.node} == {""}
-    integers = Int8Graph(network, ranges(network, texts)).build()
+    integers = Int8Graph(network, scales_of(network, texts)).build()
     assert {node.op_type for node in integers.graph.node if node.domain} == {"MatMulIntegerToFloat"}
 
 
@@ -158,10 +173,10 @@ def test_an_exported_pack_is_one_that_the_engine_reads(network, texts, graphs, p
     export(network, pack_directory, tmp_path / "pack", uncalibrated())
     pack = load_pack(tmp_path / "pack")
     assert (pack.layers, pack.heads, pack.head_dim, pack.max_positions) == (2, 4, 16, 64)
-    logits = PackModel(tmp_path / "pack" / "model.onnx", 1, SMALL).whole([texts[2]])
-    assert np.array_equal(logits, graphs["int8"].whole([texts[2]]))
+    logits = PackModel(tmp_path / "pack" / "model.onnx", 1, SMALL).whole([texts[2]])[0]
+    assert np.array_equal(logits, graphs["int8"].whole([texts[2]])[0])
     assert yaml.safe_load((tmp_path / "pack" / "manifest.yaml").read_text("utf-8"))["model"]["opset"] == OPSET
-    on_cuda = PackModel(pack.cuda_model_path, 1, SMALL).whole([texts[2]])
+    on_cuda = PackModel(pack.cuda_model_path, 1, SMALL).whole([texts[2]])[0]
     assert np.abs(probability(on_cuda) - probability(logits)).max() < TOLERANCE
 
 
@@ -182,13 +197,10 @@ def test_what_was_exported_from_the_shipped_pack_is_the_shipped_pack(pack_direct
         encoder.markers["user"],
         *encoder.pieces("I can't go on anymore, and nobody knows."),
     ]
-    first, again = (
-        PackModel(path / "model_cuda.onnx", 1).whole([ids]) for path in (pack_directory, tmp_path)
-    )
-    assert np.abs(first - again).max() < 1e-3
-    # In integers, keys and values are cut into other steps: rounded twice.
-    first, again = (PackModel(path / "model.onnx", 1).whole([ids]) for path in (pack_directory, tmp_path))
-    assert np.abs(probability(first) - probability(again)).max() < 0.1
+    # The scales are measured again, on rounded weights, and so these are rounded to other steps.
+    for name, most in (("model_cuda.onnx", 0.02), ("model.onnx", 0.1)):
+        first, again = (PackModel(path / name, 1).whole([ids])[0] for path in (pack_directory, tmp_path))
+        assert np.abs(probability(first) - probability(again)).max() < most
 
 
 def test_graphs_of_a_pack_share_their_weights(pack_directory):

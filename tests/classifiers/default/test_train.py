@@ -211,6 +211,20 @@ def test_a_false_alarm_before_the_onset_is_pushed_down():
     assert (pushes(batch_of((0, 2, 18, 1, 6, {"violence": 2}, 1)), logits)[0, 2:5, 1, VIOLENCE] < 0).all()
 
 
+def test_the_peak_that_counts_stands_after_the_onset():
+    """Even where all of the opening is louder than what follows."""
+    logits = torch.zeros((1, 20, 2, len(CATEGORIES)))
+    logits[:, :8] = 3
+    push = pushes(batch_of((0, 2, 18, 1, 6, {"violence": 2}, 1)), logits)[0, :, 1, VIOLENCE]
+    assert (push[2:8] < 0).all()
+    assert (push[8:18] > 0).all()
+
+
+def test_a_turn_that_was_cut_before_its_onset_is_harmless_as_far_as_it_goes():
+    push = pushes(batch_of((0, 2, 18, 1, 30, {"violence": 2}, 1)))[0, 2:18, 1, VIOLENCE]
+    assert (push < 0).all()
+
+
 def test_a_turn_of_one_token_is_learnt_too():
     for labels in ({}, {"violence": 2}):
         push = pushes(batch_of((0, 3, 4, 0, -1, labels, int(bool(labels)))))

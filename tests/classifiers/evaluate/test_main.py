@@ -99,6 +99,14 @@ def test_the_report_counts_the_rows(report, evaluated):
     assert report["judging"]["policy"] == "cautious-default"
 
 
+def test_a_package_that_is_not_installed_is_said_to_be_so():
+    """A checkout runs without being installed; hours of scoring must not be lost over its version."""
+    from classifiers.evaluate.__main__ import _version
+
+    assert _version("no-such-package") == "not installed"
+    assert _version("onnxruntime")[0].isdigit()
+
+
 def test_the_report_holds_every_part(report):
     assert set(report["overall"]) == {"user", "assistant", "all"}
     assert {(e["source"], e["role"]) for e in report["sets"]} == {
