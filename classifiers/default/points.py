@@ -55,6 +55,13 @@ UNTRAINED = frozenset({("assistant", "injection_jailbreak")})
 """Heads for which the training sets hold no positive at all."""
 MARGIN = 0.02
 """Logits by which a point stays above the benign turn, or below the harmful one, that it was set by."""
+GUARD = {"user": 0.0, "assistant": 1.0}
+"""Logits added to an ordinary turn before it is compared: points that find none of the few hundred at hand find one in
+fifty of the next few hundred, as seventeen of them can each slip in between two. Chosen by halving this fold three
+times, choosing on one half and counting on the other: of an ordinary answer 1.8, 1.2, 1.3 and 0.7 % were found with 0,
+0.25, 0.5 and 1, of harmful ones 53, 51, 50 and 47 %."""
+INSERT_GUARD = 0.5
+"""The same of our own inserts, of which none may be found: those of the other half are not the same."""
 HARD_ROWS_A_SOURCE = 200
 STEPS = (1, 2, 4, 8, 16, 32, 64)
 CANDIDATES = 80
@@ -79,9 +86,9 @@ class Turns:
     found: Flags
 
     @classmethod
-    def of(cls, items: Sequence[Scored]) -> Turns:
-        """None of `items` is found yet."""
-        table = np.array([i.judged for i in items], dtype=np.float64).reshape(-1, len(CATEGORIES))
+    def of(cls, items: Sequence[Scored], guard: float = 0.0) -> Turns:
+        """None of `items` is found yet; `guard` is added to their logits."""
+        table = np.array([i.judged for i in items], dtype=np.float64).reshape(-1, len(CATEGORIES)) + guard
         sizes = Counter(str(i.case.row["src"]) for i in items)
         weight = np.array([sizes[i.case.row["src"]] ** -0.5 for i in items])
         return cls(table, weight / max(weight.sum(), 1e-12), np.zeros(len(items), dtype=bool))
@@ -171,8 +178,13 @@ class Chooser:
         line = self.heads[CATEGORIES[column]]
         need = (logit(lowest) - line["offset"]) / line["scale"]
         if level > 1 and len(self.inserts):
-            need = max(need, float(self.inserts[:, column].max()) + MARGIN)
+            need = max(need, float(self.inserts[:, column].max()) + INSERT_GUARD)
         return need
+
+    def tables(self) -> list[Turns]:
+        """The turns that must not be found: ordinary ones, with a guard, and hard ones."""
+        ordinary, hard = (benign(self.scored, self.role, hard=hard) for hard in (False, True))
+        return [Turns.of(ordinary, GUARD[self.role]), Turns.of(hard)]
 
     def choose(self, level: int) -> dict[str, float]:
         """Category to calibrated threshold at one severity."""
@@ -180,7 +192,7 @@ class Chooser:
         helping = HELPING if self.role == "user" else {}
         for name, budgets in helping.items():
             column = CATEGORIES.index(name)
-            tables = [Turns.of(benign(self.scored, self.role, hard=hard)) for hard in (False, True)]
+            tables = self.tables()
             limits = [t.lowest(column, s) for t, s in zip(tables, budgets[level], strict=True)]
             out[name] = self.score(name, max(self.bound(column, level, HELPING_LOWEST[level]), *limits))
         free = [c for c, n in enumerate(CATEGORIES) if n not in out and (self.role, n) not in UNTRAINED]
@@ -190,7 +202,7 @@ class Chooser:
 
     def spend(self, columns: Sequence[int], level: int) -> dict[int, float]:
         """Column to logit threshold: the budget of a severity, spent where it finds most."""
-        tables = [Turns.of(benign(self.scored, self.role, hard=hard)) for hard in (False, True)]
+        tables = self.tables()
         budget = BUDGET[self.role][level]
         self.harmful.found[:] = False
         candidates = {c: self.candidates(c, level) for c in columns}

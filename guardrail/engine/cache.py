@@ -63,29 +63,29 @@ class Slab:
 
     Args:
         geometry: sizes of the network.
+        capacity: positions it has room for. It never grows, so that whoever remembers only its beginning does not
+            keep the rest in memory.
     """
 
-    __slots__ = ("__weakref__", "_geometry", "_keys", "_stored", "_values", "holder", "used")
+    __slots__ = ("__weakref__", "_geometry", "_keys", "_stored", "_values", "capacity", "holder", "used")
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, capacity: int) -> None:
         self._geometry = geometry
-        self._keys = geometry.keys(0)
-        self._values = geometry.values(0)
+        self._keys: State | None = None  # until something is to be kept here
+        self._values: State | None = None
         self._stored = 0
+        self.capacity = capacity
         self.used = 0
         """Positions taken, wherever they stand."""
         self.holder: Holder | None = None
         """Who has all of them, if the slab has not."""
 
-    @property
-    def capacity(self) -> int:
-        """Positions there is room for without making more."""
-        return int(self._keys.shape[-1])
-
     def read(self, start: int, end: int) -> tuple[State, State]:
         """Keys [layers, heads, head_dim, tokens] and values [layers, heads, tokens, head_dim] of some positions."""
         if end > self._stored:
             self.settle()
+        assert self._keys is not None
+        assert self._values is not None
         return self._keys[..., start:end], self._values[..., start:end, :]
 
     def settle(self) -> None:
@@ -102,22 +102,13 @@ class Slab:
         self.used = self._stored
 
     def _store(self, keys: State, values: State) -> None:
+        if self._keys is None or self._values is None:
+            self._keys = self._geometry.keys(self.capacity)
+            self._values = self._geometry.values(self.capacity)
         start, end = self._stored, self._stored + keys.shape[-1]
-        if end > self.capacity:
-            self._grow(end)
         self._keys[..., start:end] = keys
         self._values[..., start:end, :] = values
         self._stored = end
-
-    def _grow(self, end: int) -> None:
-        capacity = _FIRST_POSITIONS
-        while capacity < end:
-            capacity *= 2
-        capacity = min(capacity, self._geometry.max_positions)
-        keys, values, some = self._geometry.keys(capacity), self._geometry.values(capacity), self._stored
-        keys[..., :some] = self._keys[..., :some]
-        values[..., :some, :] = self._values[..., :some, :]
-        self._keys, self._values = keys, values
 
 
 class KeyValueCache:
@@ -149,12 +140,16 @@ class KeyValueCache:
     def claim(self, tokens: int) -> Slab:
         """Lengthen by ``tokens``; the slab at whose end these are, for the caller to take them in.
 
-        It is a new one, with nothing in it yet, if the last one's end is taken.
+        It is a new one, with nothing in it yet, if the last one's end is taken or its room is.
         """
-        assert self.length + tokens <= self._geometry.max_positions
-        if self.slab is None or self.slab.used != self.length:
-            self.slab = Slab(self._geometry)
-        self.length += tokens
+        end = self.length + tokens
+        assert end <= self._geometry.max_positions
+        if self.slab is None or self.slab.used != self.length or self.slab.capacity < end:
+            capacity = _FIRST_POSITIONS
+            while capacity < end:
+                capacity *= 2
+            self.slab = Slab(self._geometry, min(capacity, self._geometry.max_positions))
+        self.length = end
         return self.slab
 
     def append(self, keys: NewState, values: NewState) -> None:

@@ -22,6 +22,8 @@ _POSITIONS = 64
 """Positions are rounded up to a multiple of this."""
 _ROOMS = 3
 """Shapes kept: of long lanes, of prompts, and of the one that long lanes grow into."""
+_IDLE_STEPS = 32
+"""A shape that so many steps had no use for is given up: lanes have grown out of it."""
 
 
 class Row:
@@ -104,6 +106,7 @@ class Seating:
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
         self._rooms: dict[int, _Room] = {}  # by positions, the one used last at the end
+        self._steps = 0
 
     def seat(self, caches: Sequence[KeyValueCache]) -> Past:
         """The past of ``caches``, side by side."""
@@ -129,8 +132,11 @@ class Seating:
                 room.empty()
             room = _Room(self._geometry, rows, positions)
         self._rooms[positions] = room
-        if len(self._rooms) > _ROOMS:
-            self._rooms.pop(next(iter(self._rooms))).empty()
+        self._steps += 1
+        room.used_at = self._steps
+        oldest = next(iter(self._rooms))
+        if len(self._rooms) > _ROOMS or self._steps - self._rooms[oldest].used_at > _IDLE_STEPS:
+            self._rooms.pop(oldest).empty()
         return room
 
 
@@ -141,6 +147,8 @@ class _Room:
         self.keys = geometry.keys(positions, rows)
         self.values = geometry.values(positions, rows)
         self.rows = [Row(self.keys[:, seat], self.values[:, seat]) for seat in range(rows)]
+        self.used_at = 0
+        """The step that used it last."""
 
     def assign(self, caches: Sequence[KeyValueCache]) -> list[int]:
         """A seat for each, the one it has if that will do."""

@@ -44,6 +44,17 @@ def test_the_first_fork_to_go_on_does_so_in_place_and_the_second_copies():
     assert second.slab is not cache.slab
 
 
+def test_who_remembers_only_the_beginning_does_not_keep_the_rest():
+    prompt = KeyValueCache(SIZES)
+    prompt.append(*some(5))
+    answer = prompt.fork()
+    for seed in range(80):
+        answer.append(*some(1, seed))
+
+    assert prompt.slab.capacity == 32
+    np.testing.assert_array_equal(content(answer)[:, :5], content(prompt))
+
+
 @given(st.lists(st.tuples(st.sampled_from(["append", "fork", "drop"]), st.integers(0, 5), st.integers(1, 9))))
 def test_forks_are_independent(steps):
     caches = [KeyValueCache(SIZES)]

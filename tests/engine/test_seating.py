@@ -97,6 +97,20 @@ def test_arrays_of_few_shapes_are_kept():
     assert len(seating._rooms) < 5
 
 
+def test_arrays_that_lanes_have_grown_out_of_are_given_up():
+    seating = Seating(SIZES)
+    (short,) = filled(3)
+    row = seating.seat([short]).rows[0]
+    row.keep(short, *some(2))
+    long = filled(90, seed=1)
+    for _ in range(40):
+        seating.seat(long)
+
+    assert len(seating._rooms) == 1
+    assert short.slab.holder is None
+    np.testing.assert_array_equal(content(short)[:, 3:], some(2)[0])
+
+
 def test_a_lane_that_sits_too_far_back_is_moved():
     seating = Seating(SIZES)
     caches = filled(5, 6, 7)
