@@ -139,6 +139,8 @@ class Runner(Generic[J]):
             for job in jobs:
                 self._backlog.add(job.lane, job.tokens_left)
             self._accepted.update(jobs)
+            for loop in [each for each in self._at_the_door if each.is_closed()]:
+                self._arrivals += self._at_the_door.pop(loop)  # its turn never came; what is queued must go
             for job in jobs:
                 if job.loop not in self._at_the_door:
                     self._at_the_door[job.loop] = []

@@ -104,6 +104,20 @@ async def test_a_loop_that_is_gone_is_not_waited_for(runner, make_job, toy_netwo
     assert (await run(runner, make_job(12))).shape == (1, 2, 2)
 
 
+async def test_what_a_loop_left_at_the_door_does_not_stay_in_the_queue(runner, make_job):
+    def left_behind():
+        loop = asyncio.new_event_loop()
+        loop.call_soon(lambda: (runner.submit(make_job(11)), loop.stop()))
+        loop.run_forever()
+        loop.close()
+
+    await asyncio.to_thread(left_behind)
+    assert runner.queued_tokens == 1
+
+    await run(runner, make_job(12))
+    assert runner.queued_tokens == 0
+
+
 async def test_a_tentative_job_need_not_be_remembered(runner, make_job):
     job = make_job(11, 12, tentative=True)
 

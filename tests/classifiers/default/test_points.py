@@ -158,6 +158,30 @@ def test_our_own_words_are_never_found(seed, scale, offset):
         assert not reached(own, "assistant", points, heads, level=level, names=CATEGORIES).any()
 
 
+def test_an_answers_point_keeps_its_distance_from_ordinary_ones(monkeypatch):
+    """A harmful answer that is hardly hotter than an ordinary one is let go; a user's turn is not."""
+
+    def lowest_found(role):
+        turns = [item(role, group="ordinary", violence=0.0) for _ in range(300)]
+        heats = np.linspace(0.1, 4, 40)
+        turns += [item(role, labels={"violence": 2}, harm=1, violence=heat) for heat in heats]
+        point = logit(choose_points(turns, IDENTITY)[role]["violence"][2])
+        return min(heat for heat in heats if heat >= point)
+
+    assert lowest_found("assistant") > chosen_by.GUARD["assistant"]
+    monkeypatch.setitem(chosen_by.GUARD, "assistant", 0.0)
+    assert lowest_found("assistant") < 0.3
+    assert lowest_found("user") < 0.3
+
+
+def test_our_own_words_are_kept_at_a_distance():
+    turns = [item("assistant", group="generated", src=min(OWN_INSERTS), violence=2.0)]
+    turns += [item("assistant", labels={"violence": 2}, harm=1, violence=heat) for heat in (2.2, 3.0)]
+    point = logit(choose_points(turns, IDENTITY)["assistant"]["violence"][2])
+
+    assert point >= 2.0 + chosen_by.INSERT_GUARD - 1e-4
+
+
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.4, -1.0)])
 def test_points_ascend_and_are_never_very_low(scale, offset):
     points = choose_points(made_up(3, scale), heads_of(scale, offset))
