@@ -7,6 +7,9 @@ waited ``bulk_patience_s``. Two bulk steps never follow each other while live wo
 Rule 3: within a kind, who has waited longest goes first, and others join as long as the step's cost,
 rows times longest row, stays within ``max_batch_tokens`` and is not for the most part padding.
 Rule 4: a lane has at most one row in a step. Work that was cancelled is dropped first.
+Rule 5: of many lanes with live work a step takes half, so that those who wait for one half read their scores and
+bring their next words while the other half is computed. The lanes that count are those that wait and those of the last
+live step, which are about to come back.
 
 Pure: no clock, no thread, no arrays; the time is an argument, in seconds of any clock.
 """
@@ -56,12 +59,17 @@ class BatchLimits:
     """Bulk work takes at most this many a step; enough to be efficient, little enough to wait for."""
     bulk_patience_s: float = 0.005
     """How long bulk work stands back for live work."""
+    halved_lanes: int = 16
+    """From so many live lanes on, a step takes half of them. Of fewer, a step of half costs about what one of all
+    does."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.live_tokens <= self.slice_tokens <= self.max_batch_tokens:
             raise ValueError("needs 1 <= live_tokens <= slice_tokens <= max_batch_tokens")
         if self.max_batch_lanes < 1:
             raise ValueError("needs max_batch_lanes >= 1")
+        if self.halved_lanes < 2:
+            raise ValueError("needs halved_lanes >= 2")
 
 
 W = TypeVar("W", bound=Work)
@@ -108,6 +116,7 @@ class Batcher(Generic[W]):
         self._live: list[_Waiting[W]] = []
         self._bulk: list[_Waiting[W]] = []
         self._last_was_bulk = False
+        self._last_live: frozenset[Hashable] = frozenset()
 
     def push(self, work: W, now: float) -> None:
         """Let ``work`` wait for a step from ``now`` on."""
@@ -127,11 +136,11 @@ class Batcher(Generic[W]):
         if self.is_empty():
             return Batch(dropped=dropped)
         self._last_was_bulk = bulk = self._is_bulk_next(now)
-        taken, left = self._take(self._bulk if bulk else self._live)
         if bulk:
-            self._bulk = left
+            taken, self._bulk = self._take(self._bulk, self._limits.max_batch_lanes)
         else:
-            self._live = left
+            taken, self._live = self._take(self._live, self._live_rows())
+            self._last_live = frozenset(waiting.work.lane for waiting in taken)
         slices = [Slice(waiting.work, self._tokens(waiting.work)) for waiting in taken]
         return Batch(slices, dropped, max(0.0, now - taken[0].since))
 
@@ -145,7 +154,15 @@ class Batcher(Generic[W]):
     def _tokens(self, work: W) -> int:
         return min(work.tokens_ready, self._limits.slice_tokens)
 
-    def _take(self, queue: list[_Waiting[W]]) -> tuple[list[_Waiting[W]], list[_Waiting[W]]]:
+    def _live_rows(self) -> int:
+        """How many rows the next live step may have."""
+        in_play = len(self._last_live.union(waiting.work.lane for waiting in self._live))
+        half = (in_play + 1) // 2 if in_play >= self._limits.halved_lanes else in_play
+        return min(half, self._limits.max_batch_lanes)
+
+    def _take(
+        self, queue: list[_Waiting[W]], max_rows: int
+    ) -> tuple[list[_Waiting[W]], list[_Waiting[W]]]:
         taken: list[_Waiting[W]] = []
         left: list[_Waiting[W]] = []
         lanes: set[Hashable] = set()
@@ -155,7 +172,7 @@ class Batcher(Generic[W]):
             total_then, longest_then = total + tokens, max(longest, tokens)
             cost = (len(taken) + 1) * longest_then
             if (
-                len(taken) < self._limits.max_batch_lanes
+                len(taken) < max_rows
                 and waiting.work.lane not in lanes
                 and cost <= self._limits.max_batch_tokens
                 and 2 * total_then >= cost

@@ -156,6 +156,6 @@ class KeyValueCache:
         """Remember more tokens, at home."""
         before, length = self.slab, self.length
         slab = self.claim(keys.shape[1])
-        if before is not None and slab is not before:
+        if before is not None and slab is not before and length:
             slab.append(*before.read(0, length))
         slab.append(keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3))

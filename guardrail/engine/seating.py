@@ -13,15 +13,17 @@ these. What stands beyond a row's length is finite and otherwise meaningless.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from guardrail.engine.cache import Geometry, KeyValueCache, NewState, Slab, State
 
 _POSITIONS = 64
 """Positions are rounded up to a multiple of this."""
-_ROOMS = 3
-"""Shapes kept: of long lanes, of prompts, and of the one that long lanes grow into."""
+_ROOMS_OF_A_SHAPE = 2
+"""More lanes than a step takes fall into groups that take turns, each in a room of its own."""
+_ROOMS = 6
+"""Kept of all shapes: of long lanes, of prompts, and of the one that long lanes grow into."""
 _IDLE_STEPS = 32
 """A shape that so many steps had no use for is given up: lanes have grown out of it."""
 
@@ -105,12 +107,12 @@ class Seating:
 
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
-        self._rooms: dict[int, _Room] = {}  # by positions, the one used last at the end
+        self._rooms: list[_Room] = []  # the one used last at the end
         self._steps = 0
 
     def seat(self, caches: Sequence[KeyValueCache]) -> Past:
         """The past of ``caches``, side by side."""
-        room = self._room(len(caches), max(cache.length for cache in caches))
+        room = self._room(caches)
         seats = room.assign(caches)
         rows = [room.rows[seat] for seat in seats]
         for row, cache in zip(rows, caches, strict=True):
@@ -123,20 +125,28 @@ class Seating:
             [room.values[layer, count] for layer in layers],
         )
 
-    def _room(self, rows: int, positions: int) -> _Room:
+    def _room(self, caches: Sequence[KeyValueCache]) -> _Room:
+        longest = max(cache.length for cache in caches)
         # At least one position: an empty axis is no sum of nothing to every kernel of the runtime.
-        positions = min(-(-max(positions, 1) // _POSITIONS) * _POSITIONS, self._geometry.max_positions)
-        room = self._rooms.pop(positions, None)
-        if room is None or len(room.rows) < rows:
-            if room is not None:
+        positions = min(-(-max(longest, 1) // _POSITIONS) * _POSITIONS, self._geometry.max_positions)
+        rooms = [room for room in self._rooms if room.positions == positions]
+        known = {id(cache.slab) for cache in caches if cache.slab is not None}
+        at_home = [room.seated(known) for room in rooms]
+        if rooms and (2 * max(at_home) >= len(known) or len(rooms) == _ROOMS_OF_A_SHAPE):
+            # Of those who may be anywhere, the room that was not used last: who sits there may be back next.
+            room = rooms[at_home.index(max(at_home))]
+            self._rooms.remove(room)
+            if len(room.rows) < len(caches):
                 room.empty()
-            room = _Room(self._geometry, rows, positions)
-        self._rooms[positions] = room
+                room = _Room(self._geometry, len(caches), positions)
+        else:
+            room = _Room(self._geometry, len(caches), positions)
+        self._rooms.append(room)
         self._steps += 1
         room.used_at = self._steps
-        oldest = next(iter(self._rooms))
-        if len(self._rooms) > _ROOMS or self._steps - self._rooms[oldest].used_at > _IDLE_STEPS:
-            self._rooms.pop(oldest).empty()
+        oldest = self._rooms[0]
+        if len(self._rooms) > _ROOMS or self._steps - oldest.used_at > _IDLE_STEPS:
+            self._rooms.pop(0).empty()
         return room
 
 
@@ -146,9 +156,14 @@ class _Room:
     def __init__(self, geometry: Geometry, rows: int, positions: int) -> None:
         self.keys = geometry.keys(positions, rows)
         self.values = geometry.values(positions, rows)
+        self.positions = positions
         self.rows = [Row(self.keys[:, seat], self.values[:, seat]) for seat in range(rows)]
         self.used_at = 0
         """The step that used it last."""
+
+    def seated(self, slabs: Set[int]) -> int:
+        """How many of ``slabs``, by identity, sit here."""
+        return sum(id(slab) in slabs for row in self.rows if (slab := row.slab) is not None)
 
     def assign(self, caches: Sequence[KeyValueCache]) -> list[int]:
         """A seat for each, the one it has if that will do."""

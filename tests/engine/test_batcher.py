@@ -83,6 +83,39 @@ def test_rows_are_bounded():
     assert len(batcher.pop_batch(0.0).slices) == 4
 
 
+def test_many_lanes_fall_into_halves_that_take_turns():
+    limits = BatchLimits(halved_lanes=6)
+    batcher, lanes = Batcher(limits), [Piece(lane, 1) for lane in range(7)]
+    for lane in lanes:
+        batcher.push(lane, 0.0)
+    groups = []
+    for step in range(6):
+        groups.append([each.work for each in batcher.pop_batch(step).slices])
+        # Who had the step before has read his scores, and comes back while this one is computed.
+        for back in groups[-2] if step else []:
+            batcher.push(back, step)
+
+    assert [lane.lane for lane in groups[0]] == [0, 1, 2, 3]
+    assert [lane.lane for lane in groups[1]] == [4, 5, 6]
+    assert groups[2:] == groups[:2] * 2
+
+
+def test_few_lanes_share_one_step():
+    batcher = Batcher(BatchLimits(halved_lanes=6))
+    for lane in range(5):
+        batcher.push(Piece(lane, 1), 0.0)
+
+    assert len(batcher.pop_batch(0.0).slices) == 5
+
+
+def test_what_comes_once_is_done_in_two_steps():
+    batcher = Batcher(BatchLimits(max_batch_lanes=100, halved_lanes=6))
+    for lane in range(40):
+        batcher.push(Piece(lane, 1), 0.0)
+
+    assert [len(batcher.pop_batch(0.0).slices) for _ in range(3)] == [20, 20, 0]
+
+
 def test_a_lane_has_one_row_and_keeps_its_order():
     batcher = filled(Piece("a", 1), Piece("a", 2), Piece("b", 1))
 
@@ -137,6 +170,8 @@ def test_limits_that_cannot_work_are_refused():
         BatchLimits(live_tokens=100, slice_tokens=10)
     with pytest.raises(ValueError, match="max_batch_lanes"):
         BatchLimits(max_batch_lanes=0)
+    with pytest.raises(ValueError, match="halved_lanes"):
+        BatchLimits(halved_lanes=1)
 
 
 SCRIPTS = st.lists(
