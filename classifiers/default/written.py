@@ -100,27 +100,27 @@ def reread(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def answered(rows: Iterable[Row]) -> Iterator[Row]:
-    """The small model's answers to questions among `rows`."""
+    """The small model's answers to questions among `rows`; a question may have several."""
+    answers: dict[str, list[Row]] = {}
     with (HERE / "answered.jsonl").open(encoding="utf-8") as file:
-        answers = {line["question"]: line for line in map(json.loads, file)}
+        for line in map(json.loads, file):
+            answers.setdefault(line["question"], []).append(line)
     for row in rows:
-        answer = answers.get(row.get("id"))
-        if answer is None:
-            continue
-        labels = parse_labels(answer["answer"])
-        out = {
-            "id": f"smollm2_answers/{row['id']}",
-            "src": "smollm2_answers",
-            "role": "assistant",
-            "lang": "en",
-            "text": answer["text"],
-            "prompt": _question(row),
-            "labels": labels,
-            "harm": int(bool(labels)),
-            "user": parse_labels(answer["user"]),
-            "lic": "A",
-        }
-        yield out | ({"onset": answer["onset"]} if "onset" in answer else {})
+        for number, answer in enumerate(answers.get(row.get("id", ""), ())):
+            labels = parse_labels(answer["answer"])
+            out = {
+                "id": f"smollm2_answers/{row['id']}" + (f"/{number}" if number else ""),
+                "src": "smollm2_answers",
+                "role": "assistant",
+                "lang": "en",
+                "text": answer["text"],
+                "prompt": _question(row),
+                "labels": labels,
+                "harm": int(bool(labels)),
+                "user": parse_labels(answer["user"]),
+                "lic": "A",
+            }
+            yield out | ({"onset": answer["onset"]} if "onset" in answer else {})
 
 
 def _question(row: Row) -> str:

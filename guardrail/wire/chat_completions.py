@@ -31,6 +31,7 @@ from guardrail.wire.chat_fields import (
     unscanned_in,
 )
 from guardrail.wire.chat_repeats import Repeats
+from guardrail.wire.chat_runs import Run
 from guardrail.wire.chat_share import Lane, Share
 from guardrail.wire.dialect import LaneFinished, LaneText, Unscanned, WireEvent
 from guardrail.wire.sse import MAX_EVENT_BYTES, SseDecoder, SseEvent, encode_event
@@ -61,6 +62,8 @@ class _Item:
     """It may carry text of any lane, unread; dropped once an intervention has closed one."""
     error: bool = False
     """The upstream's own error; dropped once interventions have closed all lanes."""
+    run: Run | None = None
+    """Many events instead of one; ``raw`` is empty, and the share has no choice."""
 
 
 class ChatCompletionsStream:
@@ -86,6 +89,7 @@ class ChatCompletionsStream:
         prompt_tokens: int = 0,
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
+        self._max_event_bytes = max_event_bytes
         self._decoder = SseDecoder(max_event_bytes)
         self._lanes: dict[str, Lane] = {}
         self._queue: deque[_Item] = deque()
@@ -116,7 +120,13 @@ class ChatCompletionsStream:
         """Take upstream bytes; what they said."""
         if self._over:
             return []
-        return [said for event in self._decoder.feed(data) for said in self._take(event)]
+        said: list[WireEvent] = []
+        waiting = self._decoder.at_event(data)
+        if waiting is not None and (run := self._repeats.run_in(waiting, self._max_event_bytes)):
+            said = self._take_run(run)
+            if said:
+                data = self._decoder.skip(waiting, run.size)
+        return said + [each for event in self._decoder.feed(data) for each in self._take(event)]
 
     def end(self) -> list[WireEvent]:
         """The upstream ended: its truncated last event, if any, and every lane it left open."""
@@ -178,6 +188,16 @@ class ChatCompletionsStream:
         item.shares.append(Share(lane, start, lane.arrived, finishes=False, choice=choice))
         self._queue.append(item)
         return [LaneText(lane.name, jsontext.scorable(text))]
+
+    def _take_run(self, run: Run) -> list[WireEvent]:
+        """Many such chunks; nothing where the lane is no longer as it was, as above."""
+        lane = self._lane(self._repeats.lane)
+        if lane.finished or lane.closed or lane.role_is_ours:
+            return []
+        start, lane.arrived = lane.arrived, run.place(lane.arrived)
+        self._content_events += len(run)
+        self._queue.append(_Item(b"", shares=[Share(lane, start, lane.arrived, False, {})], run=run))
+        return [LaneText(lane.name, jsontext.scorable(run.text))]
 
     def _take_oversized(self, event: SseEvent) -> list[WireEvent]:
         """A piece of an event too large to read joins the place the first piece took."""
@@ -277,7 +297,12 @@ class ChatCompletionsStream:
         out = bytearray()
         while self._queue:
             item = self._queue[0]
-            if not self._may_leave(item):
+            may_leave = self._may_leave(item)
+            if item.run is not None:
+                (share,) = item.shares
+                out += (some := item.run.let_go(share.lane.released))
+                share.lane.opened = share.lane.opened or bool(some)
+            if not may_leave:
                 break
             if self._line_open and not item.verbatim:
                 out += self._decoder.newline * 2
@@ -306,6 +331,7 @@ class ChatCompletionsStream:
         here = self._lane(lane)
         if here.closed:
             return self.drain()
+        self._take_runs_apart()
         at, opened = self._place(here)
         delta = {"content": text}
         if not opened:
@@ -320,6 +346,7 @@ class ChatCompletionsStream:
         """The lane's text up to ``end`` is taken out of the events that carry it; nothing on a closed lane."""
         here = self._lane(lane)
         if not here.closed:
+            self._take_runs_apart()
             end = min(end, here.arrived)
             self._place(here)  # cuts the event in two where the lane's released text ends
             for item in self._queue:
@@ -330,6 +357,7 @@ class ChatCompletionsStream:
     def close(self, lane: str, *, intervened: bool, finish_reason: str) -> bytes:
         """Nothing more will be released on the lane; an intervention writes its end ("" means "stop")."""
         here = self._lane(lane)
+        self._take_runs_apart()
         if intervened and not here.closed:
             self._cut_off(here, finish_reason or "stop")
         else:
@@ -341,6 +369,7 @@ class ChatCompletionsStream:
         if self._over:
             return b""
         self._stop_growing()
+        self._take_runs_apart()
         for lane in self._lanes.values():
             self._seal(lane)
         out = self.drain()
@@ -356,6 +385,20 @@ class ChatCompletionsStream:
         return out
 
     # The queue.
+
+    def _take_runs_apart(self) -> None:
+        """Something is to be changed or put between: every event gets a place of its own."""
+        if all(item.run is None for item in self._queue):
+            return
+        queue, self._queue = self._queue, deque()
+        for item in queue:
+            if item.run is None:
+                self._queue.append(item)
+                continue
+            (share,) = item.shares
+            for raw, payload, start, end in item.run.events():
+                own = Share(share.lane, start, end, finishes=False, choice=payload["choices"][0])
+                self._queue.append(_Item(raw, payload=payload, shares=[own]))
 
     def _may_leave(self, item: _Item) -> bool:
         if item.last and not all(lane.closed for lane in self._lanes.values()):

@@ -71,6 +71,19 @@ class SseDecoder:
             events.extend(self._oversized_piece())
         return events
 
+    def at_event(self, data: bytes) -> bytes | None:
+        """All that waits, ``data`` included, if an event begins there; None where one is half read."""
+        half_read = self._line_start or self._line_begun or self._data or self._event or self._previous_end
+        if half_read or self._oversized or self._at_start:
+            return None
+        return bytes(self._buffer) + data if self._buffer else data
+
+    def skip(self, waiting: bytes, size: int) -> bytes:
+        """The first ``size`` of what ``at_event`` gave were whole events, and were read elsewhere; the rest."""
+        self._buffer.clear()
+        self._search_from = 0
+        return waiting[size:]
+
     def end(self) -> list[SseEvent]:
         """The stream ended; what it left without a blank line is read as an event all the same.
 

@@ -110,7 +110,7 @@ async def test_lanes_of_two_clients_share_the_steps_of_the_network(toy, address)
         await opened(one).extend("word")
         await entered(network)
         each = scorer.runner.counts.tokens
-        lanes = [opened(client) for client in (one, two) for _ in range(8)]
+        lanes = [opened(client) for client in (one, two) for _ in range(7)]
         network.gate.clear()
         calls = [started(lanes[0].extend("word"))]
         await entered(network)  # the first step of these is under way and waits

@@ -229,3 +229,44 @@ def test_an_intervention_reads_the_same_however_the_upstream_cut(data, cuts, at,
         return texts(driver.finish())
 
     assert shown(*pieces(data, cuts)) == shown(data)
+
+
+RUNS = st.lists(
+    st.tuples(st.integers(0, 1), st.lists(TEXT, min_size=1, max_size=8)) | STRANGERS, min_size=1, max_size=5
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(runs=RUNS, cuts=CUTS, decide=st.data())
+def test_events_in_a_row_are_as_good_as_events_one_by_one(runs, cuts, decide):
+    data = b"".join(
+        run if isinstance(run, bytes) else sse(*(chunk(choice(text, index=run[0])) for text in run[1]))
+        for run in runs
+    )
+    drivers = [Schedule(ChatCompletionsStream()), Schedule(ChatCompletionsStream())]
+    drivers[1].stream._repeats.learn = lambda data, payload: None  # reads every event by itself
+    steps = st.sampled_from(["release", "release", "insert", "mask", "end", "nothing"])
+    for piece in pieces(data, cuts):
+        for driver in drivers:
+            driver.feed(piece)
+        for lane in list(drivers[0].arrived):
+            step = decide.draw(steps) if lane not in drivers[0].closed else "nothing"
+            to = decide.draw(st.integers(drivers[0].released[lane], len(drivers[0].arrived[lane])))
+            for driver in drivers:
+                match step:
+                    case "release":
+                        driver.release(lane, to)
+                    case "insert":
+                        driver.insert(lane, "<help>")
+                    case "mask":
+                        driver.insert(lane, "[]").withhold(lane, to)
+                    case "end":
+                        driver.close(lane, intervened=True)
+        assert drivers[0].out == drivers[1].out
+    for driver in drivers:
+        driver.end()
+        for lane in sorted(driver.arrived):
+            driver.release(lane, 1 << 20).close(lane)
+    assert drivers[0].arrived == drivers[1].arrived
+    assert drivers[0].unscanned == drivers[1].unscanned
+    assert drivers[0].finish() == drivers[1].finish()

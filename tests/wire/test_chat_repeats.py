@@ -79,6 +79,64 @@ def test_a_place_that_is_not_proven_to_be_the_text_is_not_learnt(data):
     assert repeats.text_in(data) is None
 
 
+def events(*texts: str, **how: object) -> list[bytes]:
+    return [f"data: {json.dumps(chunk(text), **how)}\n\n".encode() for text in texts]
+
+
+PLAIN = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
+MOST = 1 << 20
+
+
+@given(st.lists(PLAIN, min_size=1), st.booleans(), st.integers(0, 400))
+def test_events_in_a_row_are_cut_apart_and_none_is_lost(texts, ascii_only, cut):
+    repeats = learnt(chunk("river"), ensure_ascii=ascii_only)
+    whole = events(*texts, ensure_ascii=ascii_only)
+    data = b"".join(whole)
+    rest = data[max(0, len(data) - cut) :]
+    run = repeats.run_in(data[: len(data) - len(rest)], MOST)
+    if run is None:
+        assert len(data) - len(rest) < len(whole[0])
+        return
+    assert data[: run.size] == b"".join(whole[: len(run)])
+    assert len(data) - len(rest) - run.size < len((*whole, b"")[len(run)]) or len(run) == len(whole)
+    assert run.text == "".join(texts[: len(run)])
+    assert run.place(7) == 7 + len(run.text)
+    assert [(raw, payload) for raw, payload, _, _ in run.events()] == [
+        (raw, chunk(text)) for raw, text in zip(whole, texts[: len(run)], strict=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "read"),
+    [
+        (events(""), 2),  # nothing to be scored: read by itself
+        ([b'data: {"x": 1}\n\n'], 1),  # and the one before it, with which it stands in one piece
+        ([b"data:" + events("c")[0][6:]], 1),
+        ([events("c")[0].replace(b"\n\n", b"\r\n\r\n")], 2),
+        ([b": ping\n\n"], 1),
+        ([events("c")[0].replace(b'"c"', b'"c\\x"')], 2),
+        ([events("c")[0].replace(b'"c"', b'"\x01"')], 2),
+        ([events("c")[0].replace(b'"c"', b'"c", "content": "d"')], 2),
+        ([events("c")[0].replace(b'"c"', b'"\xff"')], 0),  # no UTF-8: whoever reads one by one repairs it
+        (events("c"), 4),
+    ],
+)
+def test_a_run_ends_before_an_event_of_another_kind(other, read):
+    run = learnt(chunk("river")).run_in(b"".join([*events("a", "b"), *other, *events("d")]), MOST)
+    assert (len(run) if run else 0) == read
+
+
+def test_a_run_with_an_event_that_is_too_large_is_left_to_others():
+    repeats, small = learnt(chunk("river")), len(events("a")[0])
+    assert len(repeats.run_in(b"".join(events("a", "b")), small)) == 2
+    assert repeats.run_in(b"".join(events("a", "bc")), small) is None
+
+
+def test_nothing_is_a_run_before_a_pattern_is_known_or_in_the_middle_of_an_event():
+    assert Repeats().run_in(events("a")[0], MOST) is None
+    assert learnt(chunk("river")).run_in(events("a")[0][1:], MOST) is None
+
+
 def test_an_upstream_whose_chunks_all_differ_is_left_alone():
     repeats = Repeats()
     for number in range(20):

@@ -124,7 +124,7 @@ def test_two_labels_would_be_found():
 def test_every_answer_of_the_small_model_is_valid():
     rows = lines(HERE / "answered.jsonl")
     assert len(rows) > 500
-    twice = [name for name, count in Counter(row["question"] for row in rows).items() if count > 1]
+    twice = [one for one, count in Counter((row["question"], row["text"]) for row in rows).items() if count > 1]
     assert twice == []
     for row in rows:
         assert set(row) <= {"question", "text", "answer", "user", "onset"}, row["question"]
@@ -372,6 +372,17 @@ def test_an_answer_to_what_opens_a_conversation_is_asked_that():
     said = "Human: hi\n\nAssistant: hello\n\nHuman: what now?"
     for rows in ([answer("Good.", said, id="x/7")], list(judged([answer("Good.", said, id="x/7")]))):
         assert [row["prompt"] for row in answered(rows)] == ["hi"]
+
+
+def test_a_question_may_have_several_answers(tmp_path, monkeypatch):
+    lines = [{"question": "x/1", "text": text, "answer": "0", "user": "0"} for text in ("Yes.", "No.")]
+    (tmp_path / "answered.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    monkeypatch.setattr(module, "HERE", tmp_path)
+    found = list(answered([user("Why?", id="x/1")]))
+    assert [(row["id"], row["text"]) for row in found] == [
+        ("smollm2_answers/x/1", "Yes."),
+        ("smollm2_answers/x/1/1", "No."),
+    ]
 
 
 @pytest.mark.usefixtures("verdicts")
