@@ -25,7 +25,6 @@ from torch.nn import functional
 
 from classifiers.default.labels import ANY
 from classifiers.default.model import CausalClassifier, starting_point
-from classifiers.default.word_odds import written_into
 
 ASSISTANT_RAMP_TOKENS = 32
 ONSET_RAMP_TOKENS = 8
@@ -159,16 +158,13 @@ def train(args: argparse.Namespace) -> None:
     rng = random.Random(args.seed)
     reader = PoolReader(args.pool, args.batch_tokens)
     model: CausalClassifier = starting_point(args.start)
-    if args.word_odds:
-        table = model.words.weight.data
-        table.copy_(torch.from_numpy(written_into(table.numpy(), dict(np.load(args.pool)))))
     average = {name: value.clone() for name, value in model.state_dict().items()}
     heads = [p for n, p in model.named_parameters() if n.startswith("head.")]
     table = [model.words.weight, model.positions.weight]
     rest = [p for p in model.parameters() if not any(p is q for q in (*heads, *table))]
     optimizer = torch.optim.AdamW(
         [{"params": rest, "peak": args.rate, "weight_decay": 0.01},
-         {"params": table, "peak": args.rate * args.table_rate, "weight_decay": 0.0},
+         {"params": table, "peak": args.rate, "weight_decay": 0.0},
          {"params": heads, "peak": args.rate * 10, "weight_decay": 0.0}],
         lr=args.rate, fused=True,
     )  # fmt: skip
@@ -244,10 +240,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=1e-4)
-    parser.add_argument("--table-rate", type=float, default=0.5, help="of the embeddings, times --rate")
-    parser.add_argument(
-        "--word-odds", action="store_true", help="start with what single words say in the embeddings"
-    )
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--save-every", type=float, default=3.0, help="minutes")
     parser.add_argument("--seed", type=int, default=1)
