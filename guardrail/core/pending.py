@@ -42,6 +42,11 @@ class UnjudgedTokens:
             taken.append(self._found.popleft())
         return taken
 
+    @property
+    def unjudged(self) -> Sequence[TokenScore]:
+        """Those that were not taken yet and are not pending, in the order in which they will be judged."""
+        return self._found
+
     def must_wait(self, token: TokenScore) -> bool:
         """Whether text from the token on must wait for what becomes of it."""
         waits = token.pending and token.span.start >= self._passed

@@ -204,6 +204,8 @@ class GuardedStream:
         first = start = self._judged
         text = self._text.text(first, self._scoring.scored)
         waits_at = self._tokens.waits_at
+        if text and waits_at is None and self._pass(text):
+            return
         for end in (first + end for end in word_ends(text, final=True)):
             if waits_at is not None and waits_at < end:
                 break
@@ -224,6 +226,16 @@ class GuardedStream:
                 self._hold.mark(Span(start, end), level, self._inserts.placed)
             self._text.clear(end)
             start = end
+
+    def _pass(self, text: str) -> bool:
+        """Judge ``text``, all that was scored, in one go, if nothing comes of any word of it, as is the rule."""
+        idle = self._hold.at is None and self._redirects.waiting is None
+        if not idle or not self._judge.passes(self._tokens.unjudged):
+            return False
+        self._tokens.take(self._scoring.scored)
+        self._read_judged(text)
+        self._text.clear(self._judged)
+        return True
 
     def _read_judged(self, text: str) -> None:
         """``text``, which follows what was judged, is judged, or never will be."""

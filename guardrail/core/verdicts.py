@@ -140,6 +140,13 @@ class Judge(Protocol):
         """The verdict on the next token of the lane; tokens come once each, in order."""
         ...
 
+    def passes(self, tokens: Sequence[TokenScore]) -> bool:
+        """Whether judging ``tokens`` would give nothing but CLEAR and leave the judge as it is.
+
+        True may be missed, never said in error: it spares the judging.
+        """
+        ...
+
     def finish(self) -> Verdict:
         """The verdict when no token will follow: a risk that was waiting to be confirmed stands."""
         ...

@@ -108,8 +108,7 @@ class LaneJudge:
 
     def judge(self, token: TokenScore) -> Verdict:
         """The verdict on the next token."""
-        # Nothing is watched and no run has begun: a token that is harmless throughout changes nothing.
-        if self._at_rest and all(map(self._harmless.__gt__, token.scores.values())):
+        if self._at_rest and self.passes((token,)):
             return CLEAR_VERDICT
         hot, cool, watched = False, True, False
         findings: list[Finding] = []
@@ -136,6 +135,14 @@ class LaneJudge:
         if not findings:
             return Verdict(level, pending_at=pending_at)
         return self._conclude(findings, level, pending_at)
+
+    def passes(self, tokens: Sequence[TokenScore]) -> bool:
+        """Whether judging ``tokens`` would give nothing but CLEAR and leave the judge as it is."""
+        if not tokens:
+            return True
+        # Nothing is watched and no run has begun: a token that is harmless throughout changes nothing.
+        harmless = self._harmless.__gt__
+        return self._at_rest and all(all(map(harmless, token.scores.values())) for token in tokens)
 
     def finish(self) -> Verdict:
         """The verdict when no token will follow: a risk that was waiting to be confirmed stands."""

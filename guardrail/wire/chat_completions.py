@@ -37,6 +37,9 @@ from guardrail.wire.dialect import LaneFinished, LaneText, Unscanned, WireEvent
 from guardrail.wire.sse import MAX_EVENT_BYTES, SseDecoder, SseEvent, encode_event
 
 _DONE = "[DONE]"
+_EVENT_END = b"\n\n"
+_TURNS = 8
+"""Runs that are looked for in one piece of the upstream's bytes; in what is left, events are read one by one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -121,12 +124,26 @@ class ChatCompletionsStream:
         if self._over:
             return []
         said: list[WireEvent] = []
+        for _ in range(_TURNS):
+            if not data:
+                break
+            data = self._feed_run(data, said)
+            # What ended the run, or the chunk from which a pattern is learnt, is read by itself: more may follow.
+            event, end, data = data.partition(_EVENT_END)
+            said += self._feed_events(event + end)
+        return said + self._feed_events(data)
+
+    def _feed_events(self, data: bytes) -> list[WireEvent]:
+        return [said for event in self._decoder.feed(data) for said in self._take(event)] if data else []
+
+    def _feed_run(self, data: bytes, said: list[WireEvent]) -> bytes:
+        """Take the events in a row that ``data`` begins with; what is left of it."""
         waiting = self._decoder.at_event(data)
-        if waiting is not None and (run := self._repeats.run_in(waiting, self._max_event_bytes)):
-            said = self._take_run(run)
-            if said:
-                data = self._decoder.skip(waiting, run.size)
-        return said + [each for event in self._decoder.feed(data) for each in self._take(event)]
+        run = None if waiting is None else self._repeats.run_in(waiting, self._max_event_bytes)
+        if waiting is None or run is None or not (heard := self._take_run(run)):
+            return data
+        said += heard
+        return self._decoder.skip(waiting, run.size)
 
     def end(self) -> list[WireEvent]:
         """The upstream ended: its truncated last event, if any, and every lane it left open."""

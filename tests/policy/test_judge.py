@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guardrail.core.spans import Span
 from guardrail.core.verdicts import CLEAR_VERDICT, FailureStance, Kind, Level, Role, TokenScore
@@ -245,6 +247,31 @@ def test_looking_at_tentative_tokens_changes_nothing():
     state = copy.deepcopy((judge._watch, judge._tracked))
     judge.would_clear(tokens(0.9, 0.9, 0.9))
     assert (judge._watch, judge._tracked) == state
+
+
+SCORES = st.lists(st.sampled_from([0.0, 0.3, 0.36, 0.45, 0.6, 0.9]), max_size=6)
+
+
+@given(before=SCORES, coming=SCORES, debounce=st.integers(1, 3), told=st.booleans())
+def test_what_passes_would_have_been_clear_and_changed_nothing(before, coming, debounce, told):
+    judge = judge_of(debounce, **VIOLENCE)
+    verdicts(judge, *before)
+    upcoming = tokens(*coming) if told else [TokenScore(Span(0, 1), {}) for _ in coming]
+    state = copy.deepcopy((judge._watch, judge._tracked))
+    passes = judge.passes(upcoming)
+    assert (judge._watch, judge._tracked) == state
+    if passes:
+        assert all(judge.judge(token) == CLEAR_VERDICT for token in upcoming)
+        assert (judge._watch, judge._tracked) == state
+
+
+def test_harmless_tokens_pass_a_judge_at_rest_and_no_other():
+    judge = judge_of(2, **VIOLENCE)
+    assert judge.passes(tokens(0.1, 0.2))
+    assert not judge.passes(tokens(0.1, 0.45))
+    verdicts(judge, 0.6)  # a run has begun
+    assert not judge.passes(tokens(0.1))
+    assert judge.passes(())
 
 
 @pytest.mark.parametrize("stance", ["pass", "hold", "redirect"])
