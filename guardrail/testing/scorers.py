@@ -28,7 +28,9 @@ def score_words(text: str, offset: int, words: Mapping[str, Scores]) -> list[Tok
     """One token a word or punctuation mark of ``text``, which begins at code point ``offset``."""
     nothing: Scores = {}
     return [
-        TokenScore(Span(*match.span()).shift(offset), dict(words.get(match[0].lower(), nothing)))
+        TokenScore(
+            Span(offset + match.start(), offset + match.end()), dict(words.get(match[0].lower(), nothing))
+        )
         for match in _WORD.finditer(text)
     ]
 
@@ -40,6 +42,8 @@ def score_phrases(before: str, text: str, phrases: Mapping[str, Scores]) -> list
         One token for each place where a phrase begins, the longest one there: known since ``text`` came,
         or pending. What may yet become a phrase is pending, too, with scores of 0.
     """
+    if not phrases:
+        return []
     whole, known = before + text, len(before)
     longest = max(map(len, phrases), default=0)
     tokens: list[TokenScore] = []
