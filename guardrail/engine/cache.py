@@ -40,13 +40,21 @@ class Geometry:
     dtype: np.dtype[Any]
     """Of keys and values."""
 
+    def key_shape(self, positions: int, *rows: int) -> tuple[int, ...]:
+        """[layers, *rows, heads, head_dim, positions]."""
+        return self.layers, *rows, self.heads, self.head_dim, positions
+
+    def value_shape(self, positions: int, *rows: int) -> tuple[int, ...]:
+        """[layers, *rows, heads, positions, head_dim]."""
+        return self.layers, *rows, self.heads, positions, self.head_dim
+
     def keys(self, positions: int, *rows: int) -> State:
-        """Zeros for keys, [layers, *rows, heads, head_dim, positions]."""
-        return np.zeros((self.layers, *rows, self.heads, self.head_dim, positions), self.dtype)
+        """Zeros for keys, of ``key_shape``."""
+        return np.zeros(self.key_shape(positions, *rows), self.dtype)
 
     def values(self, positions: int, *rows: int) -> State:
-        """Zeros for values, [layers, *rows, heads, positions, head_dim]."""
-        return np.zeros((self.layers, *rows, self.heads, positions, self.head_dim), self.dtype)
+        """Zeros for values, of ``value_shape``."""
+        return np.zeros(self.value_shape(positions, *rows), self.dtype)
 
 
 class Holder(Protocol):
@@ -83,7 +91,8 @@ class Slab:
     def read(self, start: int, end: int) -> tuple[State, State]:
         """Keys [layers, heads, head_dim, tokens] and values [layers, heads, tokens, head_dim] of some positions."""
         if end > self._stored:
-            self.settle()
+            assert self.holder is not None
+            return self.holder.keys[..., start:end], self.holder.values[..., start:end, :]
         assert self._keys is not None
         assert self._values is not None
         return self._keys[..., start:end], self._values[..., start:end, :]
@@ -103,8 +112,9 @@ class Slab:
 
     def _store(self, keys: State, values: State) -> None:
         if self._keys is None or self._values is None:
-            self._keys = self._geometry.keys(self.capacity)
-            self._values = self._geometry.values(self.capacity)
+            # Nobody reads what was not stored.
+            self._keys = np.empty(self._geometry.key_shape(self.capacity), self._geometry.dtype)
+            self._values = np.empty(self._geometry.value_shape(self.capacity), self._geometry.dtype)
         start, end = self._stored, self._stored + keys.shape[-1]
         self._keys[..., start:end] = keys
         self._values[..., start:end, :] = values

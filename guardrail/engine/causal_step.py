@@ -110,7 +110,7 @@ class CausalStep:
         sizes = [each.tokens for each in slices]
         ids = [token for each in slices for token in each.work.next_ids(each.tokens)]
         lengths = np.array([each.work.cache.length for each in slices], np.int64)
-        past = self._seating.seat([each.work.cache for each in slices])
+        past = self._seating.seat([each.work.cache for each in slices], max(sizes))
         laid = layout(sizes, past.seats)
         past_length = np.empty_like(lengths)
         past_length[past.seats] = lengths

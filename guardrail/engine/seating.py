@@ -15,6 +15,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
 
 from guardrail.engine.cache import Geometry, KeyValueCache, NewState, Slab, State
 
@@ -24,6 +28,10 @@ _ROOMS_OF_A_SHAPE = 2
 """More lanes than a step takes fall into groups that take turns, each in a room of its own."""
 _ROOMS = 6
 """Kept of all shapes: of long lanes, of prompts, and of the one that long lanes grow into."""
+_FEW_TOKENS = 8
+"""What a word has at most. More of them, a slice of a prompt, would be computed with much that is not there yet."""
+_SPARE = 4
+"""Arrays kept for the next room: keys and values of two."""
 _IDLE_STEPS = 32
 """A shape that so many steps had no use for is given up: lanes have grown out of it."""
 
@@ -39,13 +47,13 @@ class Row:
     def __init__(self, keys: State, values: State) -> None:
         self.keys = keys
         self.values = values
-        self._slab: weakref.ref[Slab] | None = None
+        self._held: list[weakref.ref[Slab]] = []
         self._filled = 0
 
     @property
     def slab(self) -> Slab | None:
         """Whose past stands here; None once that is gone."""
-        return self._slab() if self._slab is not None else None
+        return self._held[-1]() if self._held else None
 
     def fill(self, cache: KeyValueCache) -> None:
         """Bring in what ``cache`` remembers, as far as it does not stand here."""
@@ -58,6 +66,8 @@ class Row:
         if start < end:
             self.keys[..., start:end], self.values[..., start:end, :] = slab.read(start, end)
             self._filled = end
+            if slab.holder is not None and end == slab.used:
+                slab.holder = self  # whoever had it before is left, most likely for good
 
     def keep(self, cache: KeyValueCache, keys: NewState, values: NewState) -> None:
         """Let ``cache``, whose past stands here, remember what a step gave for it."""
@@ -75,13 +85,28 @@ class Row:
 
     def leave(self) -> None:
         """Whoever sits here takes home what stands nowhere else."""
-        slab = self.slab
-        if slab is not None and slab.holder is self:
-            slab.settle()
+        self._make_room(0)
 
     def _hold(self, slab: Slab, filled: int) -> None:
-        self.leave()
-        self._slab, self._filled = weakref.ref(slab), filled
+        self._make_room(filled)
+        self._held.append(weakref.ref(slab))
+        self._filled = filled
+
+    def _make_room(self, start: int) -> None:
+        """What stands from position ``start`` on will be written over.
+
+        Whoever has all it has before that may stay: a slab that was full, while the one that follows it grows. It
+        is most likely forgotten before it has to move.
+        """
+        held, self._held = self._held, []
+        for each in held:
+            slab = each()
+            if slab is None or slab.holder is not self:
+                continue
+            if start and slab.used <= start:
+                self._held.append(each)
+            else:
+                slab.settle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +133,17 @@ class Seating:
     def __init__(self, geometry: Geometry) -> None:
         self._geometry = geometry
         self._rooms: list[_Room] = []  # the one used last at the end
+        self._buffers = _Buffers(geometry.dtype)
         self._steps = 0
 
-    def seat(self, caches: Sequence[KeyValueCache]) -> Past:
-        """The past of ``caches``, side by side."""
-        room = self._room(caches)
+    def seat(self, caches: Sequence[KeyValueCache], tokens: int = 0) -> Past:
+        """The past of ``caches``, side by side.
+
+        Args:
+            caches: at least one.
+            tokens: how many the step has for one of them at most. For a few there is room behind what they remember.
+        """
+        room = self._room(caches, tokens if tokens <= _FEW_TOKENS else 0)
         seats = room.assign(caches)
         rows = [room.rows[seat] for seat in seats]
         for row, cache in zip(rows, caches, strict=True):
@@ -125,8 +156,8 @@ class Seating:
             [room.values[layer, count] for layer in layers],
         )
 
-    def _room(self, caches: Sequence[KeyValueCache]) -> _Room:
-        longest = max(cache.length for cache in caches)
+    def _room(self, caches: Sequence[KeyValueCache], tokens: int) -> _Room:
+        longest = max(cache.length for cache in caches) + tokens
         # At least one position: an empty axis is no sum of nothing to every kernel of the runtime.
         positions = min(-(-max(longest, 1) // _POSITIONS) * _POSITIONS, self._geometry.max_positions)
         rooms = [room for room in self._rooms if room.positions == positions]
@@ -137,25 +168,26 @@ class Seating:
             room = rooms[at_home.index(max(at_home))]
             self._rooms.remove(room)
             if len(room.rows) < len(caches):
-                room.empty()
-                room = _Room(self._geometry, len(caches), positions)
+                room.give_up()
+                room = _Room(self._geometry, self._buffers, len(caches), positions)
         else:
-            room = _Room(self._geometry, len(caches), positions)
+            room = _Room(self._geometry, self._buffers, len(caches), positions)
         self._rooms.append(room)
         self._steps += 1
         room.used_at = self._steps
         oldest = self._rooms[0]
         if len(self._rooms) > _ROOMS or self._steps - oldest.used_at > _IDLE_STEPS:
-            self._rooms.pop(0).empty()
+            self._rooms.pop(0).give_up()
         return room
 
 
 class _Room:
     """Arrays of one shape, row by row."""
 
-    def __init__(self, geometry: Geometry, rows: int, positions: int) -> None:
-        self.keys = geometry.keys(positions, rows)
-        self.values = geometry.values(positions, rows)
+    def __init__(self, geometry: Geometry, buffers: _Buffers, rows: int, positions: int) -> None:
+        self._buffers = buffers
+        self.keys = buffers.take(geometry.key_shape(positions, rows))
+        self.values = buffers.take(geometry.value_shape(positions, rows))
         self.positions = positions
         self.rows = [Row(self.keys[:, seat], self.values[:, seat]) for seat in range(rows)]
         self.used_at = 0
@@ -172,7 +204,37 @@ class _Room:
         free = iter(sorted(set(range(len(caches))).difference(seat for seat in found if seat is not None)))
         return [next(free) if seat is None else seat for seat in found]
 
-    def empty(self) -> None:
-        """Send everybody home."""
+    def give_up(self) -> None:
+        """Send everybody home; the arrays are nobody's from now on."""
         for row in self.rows:
             row.leave()
+        self._buffers.give_back(self.keys, self.values)
+
+
+class _Buffers:
+    """Memory of arrays that were given up, for the next ones: fresh memory costs as much as what is written to it."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._spare: list[State] = []  # flat
+
+    def take(self, shape: tuple[int, ...]) -> State:
+        """An array; what is in it means nothing, and is finite."""
+        size = prod(shape)
+        fitting = [spare for spare in self._spare if spare.size >= size]
+        if fitting:
+            flat = min(fitting, key=lambda spare: spare.size)
+            self._spare = [spare for spare in self._spare if spare is not flat]
+        else:
+            # With room to be used again when lanes have grown; what is never written to takes no memory.
+            flat = np.zeros(1 << (size - 1).bit_length(), self._dtype)
+        return flat[:size].reshape(shape)
+
+    def give_back(self, *arrays: State) -> None:
+        """Nobody uses ``arrays`` any more."""
+        for array in arrays:
+            flat = array
+            while flat.base is not None:
+                flat = flat.base
+            self._spare.append(flat)
+        self._spare = self._spare[-_SPARE:]

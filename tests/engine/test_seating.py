@@ -162,6 +162,23 @@ def test_who_remembers_nothing_of_a_slab_starts_anew():
     np.testing.assert_array_equal(content(cache), some(2)[0])
 
 
+def test_arrays_are_used_again_and_by_one_room_at_a_time():
+    seating = Seating(Geometry(layers=1, heads=1, head_dim=1, max_positions=6400, dtype=np.dtype(np.float32)))
+    seen = set()
+    for length in (64, 700, 800, 900, 1000, 100, 1010, 740):
+        for lanes in (1, 2):
+            caches = [KeyValueCache(seating._geometry) for _ in range(lanes)]
+            for cache in caches:
+                cache.append(*[np.ones((1, length, 1, 1), np.float32)] * 2)
+            past = seating.seat(caches)
+            assert np.isfinite(past.keys[0]).all()
+            assert np.isfinite(past.values[0]).all()
+            seen |= {id(past.keys[0].base), id(past.values[0].base)}
+        bases = [array.base for room in seating._rooms for array in (room.keys, room.values)]
+        assert len({id(base) for base in (*bases, *seating._buffers._spare)}) == len(bases) + len(seating._buffers._spare)
+    assert len(seen) < 2 * 16
+
+
 def test_a_departed_lane_is_not_taken_for_a_new_one():
     seating = Seating(SIZES)
     for seed in range(50):
@@ -184,6 +201,30 @@ def test_what_a_step_gave_is_written_once_and_brought_home_when_the_seat_is_want
         assert_seated(seating.seat(others), others)
     assert slab.holder is None
     np.testing.assert_array_equal(content(first)[:, 5:], some(3, seed=1)[0])
+
+
+def test_there_is_room_for_a_word_that_comes_but_not_for_a_slice_of_a_prompt():
+    seating = Seating(SIZES)
+
+    def room(length, tokens):
+        return seating.seat(filled(length), tokens).keys[0].shape[-1]
+
+    assert [room(56, 8), room(57, 8), room(57, 30), room(98, 8)] == [64, 100, 64, 100]
+
+
+def test_who_moves_to_another_room_takes_along_what_stands_nowhere_else():
+    seating = Seating(SIZES)
+    (cache,) = filled(0)
+    row = seating.seat([cache], 4).rows[0]
+    row.keep(cache, *some(60))
+    (again,) = seating.seat([cache], 8).rows
+
+    assert cache.slab.holder is again is not row
+    row.leave()  # it holds nothing any more
+    again.keep(cache, *some(8, seed=1))
+    again.leave()
+    assert cache.slab.holder is None
+    np.testing.assert_array_equal(content(cache), np.concatenate([some(60)[0], some(8, seed=1)[0]], 1))
 
 
 def test_what_a_row_is_too_short_for_is_kept_at_home():
