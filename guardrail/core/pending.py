@@ -43,9 +43,9 @@ class UnjudgedTokens:
         return taken
 
     @property
-    def unjudged(self) -> Sequence[TokenScore]:
-        """Those that were not taken yet and are not pending, in the order in which they will be judged."""
-        return self._found
+    def empty(self) -> bool:
+        """Whether all tokens were taken, and none is pending."""
+        return not (self._found or self._pending)
 
     def must_wait(self, token: TokenScore) -> bool:
         """Whether text from the token on must wait for what becomes of it."""

@@ -193,19 +193,26 @@ class GuardedStream:
                 self._text.clear(out.span.end)
             return
         self._scoring.move_to(out.span.end)
+        if self._nothing_comes_of(tokens):
+            self._read_judged(self._text.text(self._judged, out.span.end))
+            self._text.clear(out.span.end)
+            return
         self._tokens.add(tokens)
         self._judge_words()
         self._limit_pending()
 
     # -- judging -----------------------------------------------------------------------------------
 
+    def _nothing_comes_of(self, tokens: Sequence[TokenScore]) -> bool:
+        """Whether judging ``tokens``, all there are, word by word would do nothing but clear the text, as is the rule."""
+        waiting = self._hold.at is not None or self._redirects.waiting is not None or not self._tokens.empty
+        return not waiting and not any(token.pending for token in tokens) and self._judge.passes(tokens)
+
     def _judge_words(self) -> None:
         """Judge what was scored, up to what must wait."""
         first = start = self._judged
         text = self._text.text(first, self._scoring.scored)
         waits_at = self._tokens.waits_at
-        if text and waits_at is None and self._pass(text):
-            return
         for end in (first + end for end in word_ends(text, final=True)):
             if waits_at is not None and waits_at < end:
                 break
@@ -226,16 +233,6 @@ class GuardedStream:
                 self._hold.mark(Span(start, end), level, self._inserts.placed)
             self._text.clear(end)
             start = end
-
-    def _pass(self, text: str) -> bool:
-        """Judge ``text``, all that was scored, in one go, if nothing comes of any word of it, as is the rule."""
-        idle = self._hold.at is None and self._redirects.waiting is None
-        if not idle or not self._judge.passes(self._tokens.unjudged):
-            return False
-        self._tokens.take(self._scoring.scored)
-        self._read_judged(text)
-        self._text.clear(self._judged)
-        return True
 
     def _read_judged(self, text: str) -> None:
         """``text``, which follows what was judged, is judged, or never will be."""

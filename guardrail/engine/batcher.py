@@ -160,9 +160,7 @@ class Batcher(Generic[W]):
         half = (in_play + 1) // 2 if in_play >= self._limits.halved_lanes else in_play
         return min(half, self._limits.max_batch_lanes)
 
-    def _take(
-        self, queue: list[_Waiting[W]], max_rows: int
-    ) -> tuple[list[_Waiting[W]], list[_Waiting[W]]]:
+    def _take(self, queue: list[_Waiting[W]], max_rows: int) -> tuple[list[_Waiting[W]], list[_Waiting[W]]]:
         taken: list[_Waiting[W]] = []
         left: list[_Waiting[W]] = []
         lanes: set[Hashable] = set()

@@ -13,7 +13,8 @@ these. What stands beyond a row's length is finite and otherwise meaningless.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -193,7 +194,7 @@ class _Room:
         self.used_at = 0
         """The step that used it last."""
 
-    def seated(self, slabs: Set[int]) -> int:
+    def seated(self, slabs: AbstractSet[int]) -> int:
         """How many of ``slabs``, by identity, sit here."""
         return sum(id(slab) in slabs for row in self.rows if (slab := row.slab) is not None)
 

@@ -213,7 +213,9 @@ class ChatCompletionsStream:
             return []
         start, lane.arrived = lane.arrived, run.place(lane.arrived)
         self._content_events += len(run)
-        self._queue.append(_Item(b"", shares=[Share(lane, start, lane.arrived, False, {})], run=run))
+        self._queue.append(
+            _Item(b"", shares=[Share(lane, start, lane.arrived, finishes=False, choice={})], run=run)
+        )
         return [LaneText(lane.name, jsontext.scorable(run.text))]
 
     def _take_oversized(self, event: SseEvent) -> list[WireEvent]:

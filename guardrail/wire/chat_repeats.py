@@ -127,4 +127,3 @@ def _texts(pieces: list[bytes]) -> list[str]:
             break
         texts.append(text)
     return texts
-

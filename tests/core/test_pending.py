@@ -51,6 +51,17 @@ def test_text_waits_for_the_first_pending_token_that_something_may_come_of():
     assert tokens.take(9) == [], "what is pending is not judged"
 
 
+def test_it_is_empty_when_nothing_waits_to_be_judged_or_for_what_comes():
+    tokens = unjudged()
+    assert tokens.empty
+    tokens.add([token(0, 4), token(5, 9, pending=True)])
+    assert not tokens.empty
+    tokens.take(9)
+    assert not tokens.empty
+    tokens.add([])
+    assert tokens.empty
+
+
 def test_a_later_result_restates_what_is_pending():
     tokens = unjudged()
     tokens.add([token(3, 9, pending=True)])

@@ -27,6 +27,31 @@ def test_invariant(holds, seed):
 
 
 MUTANTS = {
+    "invariant 3: text is passed as a whole while something is held": (
+        "self._hold.at is not None or self._redirects",
+        "self._redirects",
+        properties.chunking_is_not_meaning,
+    ),
+    "invariant 3: text is passed as a whole while help waits for its place in it": (
+        " or self._redirects.waiting is not None or",
+        " or",
+        properties.chunking_is_not_meaning,
+    ),
+    "invariant 2: text is passed while text before it is pending": (
+        " or not self._tokens.empty\n",
+        "\n",
+        properties.no_half_leaves,
+    ),
+    "invariant 2: text that is pending is passed": (
+        "not any(token.pending for token in tokens) and ",
+        "",
+        properties.no_half_leaves,
+    ),
+    "invariant 2: text is passed that the judge was not asked about": (
+        " and self._judge.passes(tokens)\n",
+        "\n",
+        properties.released_was_scored,
+    ),
     "invariant 2: clears what arrived, not what was judged": (
         "late or not self._rules.enforce",
         "True",

@@ -175,7 +175,9 @@ def test_arrays_are_used_again_and_by_one_room_at_a_time():
             assert np.isfinite(past.values[0]).all()
             seen |= {id(past.keys[0].base), id(past.values[0].base)}
         bases = [array.base for room in seating._rooms for array in (room.keys, room.values)]
-        assert len({id(base) for base in (*bases, *seating._buffers._spare)}) == len(bases) + len(seating._buffers._spare)
+        assert len({id(base) for base in (*bases, *seating._buffers._spare)}) == len(bases) + len(
+            seating._buffers._spare
+        )
     assert len(seen) < 2 * 16
 
 

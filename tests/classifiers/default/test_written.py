@@ -124,7 +124,9 @@ def test_two_labels_would_be_found():
 def test_every_answer_of_the_small_model_is_valid():
     rows = lines(HERE / "answered.jsonl")
     assert len(rows) > 500
-    twice = [one for one, count in Counter((row["question"], row["text"]) for row in rows).items() if count > 1]
+    twice = [
+        one for one, count in Counter((row["question"], row["text"]) for row in rows).items() if count > 1
+    ]
     assert twice == []
     for row in rows:
         assert set(row) <= {"question", "text", "answer", "user", "onset"}, row["question"]
@@ -376,7 +378,9 @@ def test_an_answer_to_what_opens_a_conversation_is_asked_that():
 
 def test_a_question_may_have_several_answers(tmp_path, monkeypatch):
     lines = [{"question": "x/1", "text": text, "answer": "0", "user": "0"} for text in ("Yes.", "No.")]
-    (tmp_path / "answered.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    (tmp_path / "answered.jsonl").write_text(
+        "".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8"
+    )
     monkeypatch.setattr(module, "HERE", tmp_path)
     found = list(answered([user("Why?", id="x/1")]))
     assert [(row["id"], row["text"]) for row in found] == [
