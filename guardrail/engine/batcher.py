@@ -9,7 +9,7 @@ rows times longest row, stays within ``max_batch_tokens`` and is not for the mos
 Rule 4: a lane has at most one row in a step. Work that was cancelled is dropped first.
 Rule 5: of many lanes with live work a step takes half, so that those who wait for one half read their scores and
 bring their next words while the other half is computed. The lanes that count are those that wait and those of the last
-live step, which are about to come back.
+live step, if that is less than ``COMES_BACK_S`` ago: they are about to come back.
 
 Pure: no clock, no thread, no arrays; the time is an argument, in seconds of any clock.
 """
@@ -19,6 +19,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+COMES_BACK_S = 0.1
+"""A stream's next word comes within a tenth of a second, or it is not awaited."""
 
 
 class Work(Protocol):
@@ -50,7 +53,7 @@ class BatchLimits:
     """What a step may cost."""
 
     max_batch_tokens: int = 256
-    """Rows times longest row, as attention pads them. The longest a live word waits is one such step."""
+    """Rows times longest row, as attention pads them. A live word waits for the step that runs, and for the other half."""
     max_batch_lanes: int = 32
     """Rows; bounds the memory in which the past of a step is put together."""
     live_tokens: int = 8
@@ -117,6 +120,7 @@ class Batcher(Generic[W]):
         self._bulk: list[_Waiting[W]] = []
         self._last_was_bulk = False
         self._last_live: frozenset[Hashable] = frozenset()
+        self._last_live_at = 0.0
 
     def push(self, work: W, now: float) -> None:
         """Let ``work`` wait for a step from ``now`` on."""
@@ -139,8 +143,8 @@ class Batcher(Generic[W]):
         if bulk:
             taken, self._bulk = self._take(self._bulk, self._limits.max_batch_lanes)
         else:
-            taken, self._live = self._take(self._live, self._live_rows())
-            self._last_live = frozenset(waiting.work.lane for waiting in taken)
+            taken, self._live = self._take(self._live, self._live_rows(now))
+            self._last_live, self._last_live_at = frozenset(waiting.work.lane for waiting in taken), now
         slices = [Slice(waiting.work, self._tokens(waiting.work)) for waiting in taken]
         return Batch(slices, dropped, max(0.0, now - taken[0].since))
 
@@ -154,9 +158,10 @@ class Batcher(Generic[W]):
     def _tokens(self, work: W) -> int:
         return min(work.tokens_ready, self._limits.slice_tokens)
 
-    def _live_rows(self) -> int:
+    def _live_rows(self, now: float) -> int:
         """How many rows the next live step may have."""
-        in_play = len(self._last_live.union(waiting.work.lane for waiting in self._live))
+        coming = self._last_live if now - self._last_live_at < COMES_BACK_S else frozenset()
+        in_play = len(coming.union(waiting.work.lane for waiting in self._live))
         half = (in_play + 1) // 2 if in_play >= self._limits.halved_lanes else in_play
         return min(half, self._limits.max_batch_lanes)
 

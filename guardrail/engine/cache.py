@@ -99,10 +99,10 @@ class Slab:
 
     def settle(self) -> None:
         """Bring home what the holder has alone, and let go of it."""
-        holder, self.holder = self.holder, None
-        if holder is not None and self._stored < self.used:
+        if self.holder is not None and self._stored < self.used:
             some = slice(self._stored, self.used)
-            self._store(holder.keys[..., some], holder.values[..., some, :])
+            self._store(self.holder.keys[..., some], self.holder.values[..., some, :])
+        self.holder = None
 
     def append(self, keys: State, values: State) -> None:
         """Take in keys [layers, heads, head_dim, tokens] and values [layers, heads, tokens, head_dim], and keep them here."""

@@ -5,9 +5,11 @@ step gave is written where the next will look for it. A *seat* is a row of these
 seat it has if it is among the first ``n``; the others get what is free. Streams that run side by side thus keep
 their seats, and a step writes one token a lane, once.
 
-The positions are rounded up, so that the arrays change their shape, and everybody is seated anew, once in 64
-tokens. Arrays of the last few shapes are kept: a prompt's step between two steps of long lanes must not unseat
-these. What stands beyond a row's length is finite and otherwise meaningless.
+A *room* is the arrays of one step and the next like it. Positions are rounded up, with room for the word that is
+computed, so that a lane moves to another room once in 64 tokens, with all it has in the old one. Of a shape there may be
+two: lanes that are more than a step takes fall into groups, and a step goes where most of its lanes sit. Rooms of the
+last few shapes are kept: a prompt's step between two steps of long lanes must not unseat these. What stands beyond a
+row's length is finite and otherwise meaningless.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _POSITIONS = 64
 _ROOMS_OF_A_SHAPE = 2
 """More lanes than a step takes fall into groups that take turns, each in a room of its own."""
 _ROOMS = 6
-"""Kept of all shapes: of long lanes, of prompts, and of the one that long lanes grow into."""
+"""Kept of all shapes: of long lanes, of prompts, and of the shape that long lanes grow into, two each."""
 _FEW_TOKENS = 8
 """What a word has at most. More of them, a slice of a prompt, would be computed with much that is not there yet."""
 _SPARE = 4
@@ -85,7 +87,7 @@ class Row:
         slab.holder = self
 
     def leave(self) -> None:
-        """Whoever sits here takes home what stands nowhere else."""
+        """All who have something here take home what stands nowhere else."""
         self._make_room(0)
 
     def _hold(self, slab: Slab, filled: int) -> None:
@@ -96,18 +98,19 @@ class Row:
     def _make_room(self, start: int) -> None:
         """What stands from position ``start`` on will be written over.
 
-        Whoever has all it has before that may stay: a slab that was full, while the one that follows it grows. It
-        is most likely forgotten before it has to move.
+        A slab that ends there or before may stay: it was full, and the one that follows it grows on behind it. It is
+        most likely forgotten before it has to move.
         """
-        held, self._held = self._held, []
-        for each in held:
+        held = []
+        for each in self._held:
             slab = each()
             if slab is None or slab.holder is not self:
                 continue
             if start and slab.used <= start:
-                self._held.append(each)
+                held.append(each)
             else:
                 slab.settle()
+        self._held = held
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class LaneJudge:
             if (by_role := rules.role(role)) is not None
         ]
         # Scores below it are under every threshold, and cool.
-        self._harmless = min((self._lowest(tracked) for tracked in self._tracked), default=inf)
+        self._harmless = float(min((self._lowest(tracked) for tracked in self._tracked), default=inf))
         self._at_rest = self._harmless > 0
 
     def _track(self, category: str, rules: CategoryRules, by_role: RoleRules) -> _Tracked:
@@ -108,7 +108,7 @@ class LaneJudge:
 
     def judge(self, token: TokenScore) -> Verdict:
         """The verdict on the next token."""
-        if self._at_rest and self.passes((token,)):
+        if self.passes((token,)):
             return CLEAR_VERDICT
         hot, cool, watched = False, True, False
         findings: list[Finding] = []

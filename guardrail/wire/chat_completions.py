@@ -138,11 +138,13 @@ class ChatCompletionsStream:
 
     def _feed_run(self, data: bytes, said: list[WireEvent]) -> bytes:
         """Take the events in a row that ``data`` begins with; what is left of it."""
+        if not (self._repeats.in_runs and _is_as_learnt(self._lane(self._repeats.lane))):
+            return data
         waiting = self._decoder.at_event(data)
         run = None if waiting is None else self._repeats.run_in(waiting, self._max_event_bytes)
-        if waiting is None or run is None or not (heard := self._take_run(run)):
+        if waiting is None or run is None:
             return data
-        said += heard
+        said.append(self._take_run(run))
         return self._decoder.skip(waiting, run.size)
 
     def end(self) -> list[WireEvent]:
@@ -196,7 +198,7 @@ class ChatCompletionsStream:
         (choice,) = payload["choices"]
         # Of the chunk itself, never remembered beside the pattern: another lane may have spoken since.
         lane = self._lane(lane_name(choice))
-        if lane.finished or lane.closed or lane.role_is_ours:
+        if not _is_as_learnt(lane):
             return []
         item.payload = payload
         start = lane.arrived
@@ -206,17 +208,15 @@ class ChatCompletionsStream:
         self._queue.append(item)
         return [LaneText(lane.name, jsontext.scorable(text))]
 
-    def _take_run(self, run: Run) -> list[WireEvent]:
-        """Many such chunks; nothing where the lane is no longer as it was, as above."""
+    def _take_run(self, run: Run) -> LaneText:
+        """Many such chunks."""
         lane = self._lane(self._repeats.lane)
-        if lane.finished or lane.closed or lane.role_is_ours:
-            return []
         start, lane.arrived = lane.arrived, run.place(lane.arrived)
         self._content_events += len(run)
         self._queue.append(
             _Item(b"", shares=[Share(lane, start, lane.arrived, finishes=False, choice={})], run=run)
         )
-        return [LaneText(lane.name, jsontext.scorable(run.text))]
+        return LaneText(lane.name, jsontext.scorable(run.text))
 
     def _take_oversized(self, event: SseEvent) -> list[WireEvent]:
         """A piece of an event too large to read joins the place the first piece took."""
@@ -543,3 +543,8 @@ class ChatCompletionsStream:
 
     def _all_intervened(self) -> bool:
         return self._intervened and all(lane.intervened for lane in self._lanes.values())
+
+
+def _is_as_learnt(lane: Lane) -> bool:
+    """Whether a chunk on the lane means what one did that a pattern was learnt from."""
+    return not (lane.finished or lane.closed or lane.role_is_ours)

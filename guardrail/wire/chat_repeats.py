@@ -53,7 +53,10 @@ class Repeats:
         head, tail = data[: found.end()], data[end - 1 :]
         if jsontext.read(head + _PROBE + tail) == with_text(payload, _PROBE):
             self._head, self._tail, self._payload = head, tail, payload
-            self._event_head, self._event_tail = _BEFORE + head.encode(), tail.encode() + _BEHIND
+            # An event of several data lines is no text with something before and behind it.
+            in_one_line = "\n" not in head + tail
+            self._event_head = _BEFORE + head.encode() if in_one_line else b""
+            self._event_tail = tail.encode() + _BEHIND
 
     def text_in(self, data: str) -> str | None:
         """The text of a chunk that repeats the pattern; None for any other."""
@@ -75,10 +78,10 @@ class Repeats:
         """The events of the pattern that ``data``, which begins where an event does, begins with; None without any.
 
         Only events with text, none of them too large, in the commonest form: one line that begins with "data: ",
-        line ends of one newline.
+        line ends of one newline. Asked only where ``in_runs``.
         """
         head, tail = self._event_head, self._event_tail
-        if not self._head or not data.startswith(head):
+        if not data.startswith(head):
             return None
         end = data.rfind(tail)
         if end < len(head):
@@ -96,8 +99,13 @@ class Repeats:
         return Run(data[: sum(sizes)], texts, sizes, self._payload)
 
     @property
+    def in_runs(self) -> bool:
+        """Whether a pattern is known whose events can be read in runs."""
+        return bool(self._head and self._event_head)
+
+    @property
     def lane(self) -> str:
-        """Whose text the pattern has."""
+        """Whose text the pattern has: what names it is in every chunk of the pattern."""
         (choice,) = self._payload["choices"]
         return lane_name(choice)
 

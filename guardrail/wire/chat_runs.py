@@ -36,16 +36,17 @@ class Run:
         self._begun = 0  # events that were let go
 
     def __len__(self) -> int:
+        """How many of them were not let go."""
         return len(self._texts) - self._begun
 
     @property
     def text(self) -> str:
-        """What all of them say."""
+        """What all of them say, those that were let go included."""
         return "".join(self._texts)
 
     @property
     def size(self) -> int:
-        """Bytes of all of them."""
+        """Bytes of all of them, those that were let go included."""
         return len(self._raw)
 
     def place(self, start: int) -> int:

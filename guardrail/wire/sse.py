@@ -72,11 +72,14 @@ class SseDecoder:
         return events
 
     def at_event(self, data: bytes) -> bytes | None:
-        """All that waits, ``data`` included, if an event begins there; None where one is half read."""
+        """All that waits, ``data`` included, if an event begins and one ends there; else None."""
         half_read = self._line_start or self._line_begun or self._data or self._event or self._previous_end
         if half_read or self._oversized or self._at_start:
             return None
-        return bytes(self._buffer) + data if self._buffer else data
+        if not self._buffer:
+            return data
+        # What waits is put together only for an event that ends: a long one may come in thousands of pieces.
+        return bytes(self._buffer) + data if b"\n\n" in data else None
 
     def skip(self, waiting: bytes, size: int) -> bytes:
         """The first ``size`` of what ``at_event`` gave were whole events, and were read elsewhere; the rest."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.engine.batcher import Batcher, BatchLimits
+from guardrail.engine.batcher import COMES_BACK_S, Batcher, BatchLimits
 
 LIMITS = BatchLimits(
     max_batch_tokens=32, max_batch_lanes=6, live_tokens=4, slice_tokens=16, bulk_patience_s=0.5
@@ -90,14 +90,22 @@ def test_many_lanes_fall_into_halves_that_take_turns():
         batcher.push(lane, 0.0)
     groups = []
     for step in range(6):
-        groups.append([each.work for each in batcher.pop_batch(step).slices])
+        groups.append([each.work for each in batcher.pop_batch(step / 100).slices])
         # Who had the step before has read his scores, and comes back while this one is computed.
         for back in groups[-2] if step else []:
-            batcher.push(back, step)
+            batcher.push(back, step / 100)
 
     assert [lane.lane for lane in groups[0]] == [0, 1, 2, 3]
     assert [lane.lane for lane in groups[1]] == [4, 5, 6]
     assert groups[2:] == groups[:2] * 2
+
+
+def test_who_has_not_come_back_for_long_is_not_awaited():
+    batcher = Batcher(BatchLimits(halved_lanes=6))
+    for now, rows in ((0.0, [3, 3]), (COMES_BACK_S - 0.01, [4, 1]), (3 * COMES_BACK_S, [5])):
+        for lane in range(6 if now == 0 else 5):
+            batcher.push(Piece((now, lane), 1), now)
+        assert [len(batcher.pop_batch(now).slices) for _ in rows] == rows
 
 
 def test_few_lanes_share_one_step():

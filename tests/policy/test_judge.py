@@ -265,6 +265,12 @@ def test_what_passes_would_have_been_clear_and_changed_nothing(before, coming, d
         assert (judge._watch, judge._tracked) == state
 
 
+def test_a_threshold_that_is_a_whole_number_is_one():
+    judge = judge_of(privacy_pii=rules({1: "mask"}, {1: 1}))
+    assert not judge.passes(tokens({"privacy_pii": 1.0}))
+    assert judge.passes(tokens({"privacy_pii": 0.99}))
+
+
 def test_harmless_tokens_pass_a_judge_at_rest_and_no_other():
     judge = judge_of(2, **VIOLENCE)
     assert judge.passes(tokens(0.1, 0.2))

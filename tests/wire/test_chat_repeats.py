@@ -132,8 +132,17 @@ def test_a_run_with_an_event_that_is_too_large_is_left_to_others():
     assert repeats.run_in(b"".join(events("a", "bc")), small) is None
 
 
+def test_an_event_of_several_data_lines_is_no_pattern_of_runs():
+    data = json.dumps(chunk("river"), indent=1)
+    repeats = Repeats()
+    repeats.learn(data, chunk("river"))
+    assert repeats.text_in(data.replace("river", "bank")) == "bank"
+    assert not repeats.in_runs
+
+
 def test_nothing_is_a_run_before_a_pattern_is_known_or_in_the_middle_of_an_event():
-    assert Repeats().run_in(events("a")[0], MOST) is None
+    assert not Repeats().in_runs
+    assert learnt(chunk("river")).in_runs
     assert learnt(chunk("river")).run_in(events("a")[0][1:], MOST) is None
 
 

@@ -154,3 +154,22 @@ def test_an_oversized_event_is_not_held():
 def test_what_is_encoded_is_decoded(end):
     raw = encode_event("ü\nb".encode(), end)
     assert every_way(raw) == [SseEvent(raw, "ü\nb")]
+
+
+def test_what_waits_can_be_read_elsewhere_where_an_event_begins_and_one_ends():
+    decoder = SseDecoder()
+    assert decoder.at_event(b"data: a\n\n") is None  # the first one may begin with a byte order mark
+    decoder.feed(b"data: a\n\ndata: b")
+    assert decoder.at_event(b"c") is None
+    waiting = decoder.at_event(b"c\n\ndata: d")
+    assert waiting == b"data: bc\n\ndata: d"
+    rest = decoder.skip(waiting, len(b"data: bc\n\n"))
+    assert [event.data for event in decoder.feed(rest + b"e\n\n")] == ["de"]
+    assert decoder.at_event(b"data: f\n") == b"data: f\n"
+
+
+@pytest.mark.parametrize("begun", [b"data: a\n", b"event: x\n", b": note\n"])
+def test_what_waits_is_not_read_elsewhere_where_an_event_is_half_read(begun):
+    decoder = SseDecoder()
+    decoder.feed(b"data: a\n\n" + begun)
+    assert decoder.at_event(b"data: b\n\n") is None
