@@ -231,8 +231,17 @@ def test_an_intervention_reads_the_same_however_the_upstream_cut(data, cuts, at,
     assert shown(*pieces(data, cuts)) == shown(data)
 
 
+TWO_LINES = [
+    b'data: {"choices": [{"index": 0, "delta": {"content": "%s"}\n%s}]}\n\n' % (text, begins)
+    for text in (b"x", b"y")
+    for begins in (b"data: ", b"")  # without it the second line is no data, and the first no JSON
+]
 RUNS = st.lists(
-    st.tuples(st.integers(0, 1), st.lists(TEXT, min_size=1, max_size=8)) | STRANGERS, min_size=1, max_size=5
+    st.tuples(st.integers(0, 1), st.lists(TEXT, min_size=1, max_size=8))
+    | STRANGERS
+    | st.lists(st.sampled_from(TWO_LINES), min_size=1, max_size=4).map(b"".join),
+    min_size=1,
+    max_size=5,
 )
 
 
