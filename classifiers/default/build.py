@@ -47,7 +47,7 @@ def steps(args: argparse.Namespace) -> list[tuple[Path, Sequence[str | Path]]]:
         (
             work / "run" / "done",
             (f"{NAME}.train", "--pool", pool, "--start", args.start or encoder, "--output", work / "run",
-             "--minutes", str(args.minutes), "--resume"),
+             "--minutes", str(args.minutes), "--resume", *(("--start-share", "0.5") if args.start else ())),
         ),
         (raw / "manifest.yaml", (f"{NAME}.export", *trained, "--encoder", encoder, "--output", raw)),
         (scores, (f"{NAME}.scoring", "--pack", raw, *sources, "--output", scores)),

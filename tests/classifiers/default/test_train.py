@@ -300,10 +300,10 @@ def run(tmp_path, monkeypatch, pool_file):
 
     monkeypatch.setattr(module, "starting_point", start)
 
-    def go(minutes, *, resume=False, save_every=3.0):
+    def go(minutes, *, resume=False, save_every=3.0, start_share=0.0):
         args = argparse.Namespace(
             pool=pool_file, start=tmp_path, output=tmp_path / "run", minutes=minutes, rate=1e-2, batch_tokens=120,
-            save_every=save_every, seed=1, resume=resume,
+            save_every=save_every, seed=1, resume=resume, start_share=start_share,
         )  # fmt: skip
         train(args)
         return torch.load(tmp_path / "run" / "last.pt", weights_only=True)
@@ -326,6 +326,12 @@ def test_a_run_learns_and_keeps_an_average(run, pool_file):
             losses.append(float(stream_loss(model(batch.ids), batch, EQUAL)))
     assert max(losses[1:]) < 0.9 * losses[0]
     assert not torch.equal(state["raw"]["head.bias"], state["model"]["head.bias"])
+
+
+def test_what_it_ends_with_holds_its_share_of_what_it_began_with(run):
+    (ended, mixed) = (run(0.3, start_share=share)["model"] for share in (0.0, 0.25))
+    for name, value in ended.items():
+        torch.testing.assert_close(mixed[name], 0.75 * value + 0.25 * run.first[name])
 
 
 def test_a_resumed_run_goes_on_counting(run):
