@@ -8,7 +8,7 @@ from typing import Any
 
 from classifiers.default.architecture import CATEGORIES, ROLE_MARKERS, ROLES, START_TOKEN, Architecture
 
-VERSION = "2026.11.5"
+VERSION = "2026.11.4"
 MODEL, CUDA_MODEL, WEIGHTS = "model.onnx", "model_cuda.onnx", "weights.bin"
 OPSET = 21
 """Of the graph's plain operators."""
