@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+from unittest.mock import Mock
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,6 +181,22 @@ def test_arrays_are_used_again_and_by_one_room_at_a_time():
             seating._buffers._spare
         )
     assert len(seen) < 2 * 16
+
+
+def test_what_cannot_be_taken_home_stays_where_it_is(monkeypatch):
+    seating = Seating(SIZES)
+    (cache,) = filled(0)
+    row = seating.seat([cache]).rows[0]
+    row.keep(cache, *some(3))
+    with monkeypatch.context() as broken:
+        broken.setattr(np, "empty", Mock(side_effect=MemoryError))
+        with pytest.raises(MemoryError):
+            row.leave()
+
+    assert cache.slab.holder is row
+    row.leave()
+    assert cache.slab.holder is None
+    np.testing.assert_array_equal(content(cache), some(3)[0])
 
 
 def test_a_departed_lane_is_not_taken_for_a_new_one():
